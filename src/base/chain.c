@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue of bytes to be sent. Segments lie in a ring that starts inside the chain and moves to
+ * the heap when it is outgrown. The block at the tail is open for more copies only while the chain
+ * alone wrote it: `block->next` points to the block itself then, which no block in a free list
+ * does.
+ */
+#include "base/chain.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+static struct ferry_seg *seg_at(const struct ferry_chain *c, uint32_t i)
+{
+    return &c->segs[(c->first + i) & (c->cap - 1)];
+}
+
+void ferry_chain_init(struct ferry_chain *c, struct ferry_blocks *blocks)
+{
+    c->blocks = blocks;
+    c->segs = c->inline_segs;
+    c->cap = FERRY_CHAIN_INLINE;
+    c->first = c->n = 0;
+    c->err = 0;
+    c->len = 0;
+}
+
+static void drop(struct ferry_seg *s)
+{
+    if (s->kind == FERRY_SEG_FILE)
+        close(s->fd);
+    ferry_block_unref(s->block);
+}
+
+void ferry_chain_clear(struct ferry_chain *c)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        drop(seg_at(c, i));
+    if (c->segs != c->inline_segs)
+        free(c->segs);
+    ferry_chain_init(c, c->blocks);
+}
+
+static int grow(struct ferry_chain *c)
+{
+    uint32_t cap = c->cap * 2;
+    struct ferry_seg *segs = malloc(cap * sizeof *segs);
+
+    if (!segs)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < c->n; i++)
+        segs[i] = *seg_at(c, i);
+    if (c->segs != c->inline_segs)
+        free(c->segs);
+    c->segs = segs;
+    c->cap = cap;
+    c->first = 0;
+    return 0;
+}
+
+static struct ferry_seg *push(struct ferry_chain *c)
+{
+    if (c->err)
+        return NULL;
+    if (c->n == c->cap && grow(c) < 0) {
+        c->err = -ENOMEM;
+        return NULL;
+    }
+    return seg_at(c, c->n++);
+}
+
+static struct ferry_seg *tail(const struct ferry_chain *c)
+{
+    return c->n ? seg_at(c, c->n - 1) : NULL;
+}
+
+/* The bytes still free behind the last segment, when that is a block of the chain's own. */
+static size_t tail_room(const struct ferry_seg *s)
+{
+    if (!s || s->kind != FERRY_SEG_MEMORY || !s->block || s->block->next != s->block)
+        return 0;
+    return s->block->cap - (size_t)(s->p + s->len - s->block->data);
+}
+
+char *ferry_chain_reserve(struct ferry_chain *c, size_t n)
+{
+    struct ferry_seg *s = tail(c);
+    struct ferry_block *b;
+
+    if (c->err)
+        return NULL;
+    if (tail_room(s) >= n)
+        return (char *)s->p + s->len;
+    b = ferry_block_get(c->blocks, n);
+    if (!b) {
+        c->err = -ENOMEM;
+        return NULL;
+    }
+    s = push(c);
+    if (!s) {
+        ferry_block_unref(b);
+        return NULL;
+    }
+    b->next = b;
+    *s = (struct ferry_seg){.block = b, .p = b->data, .kind = FERRY_SEG_MEMORY, .fd = -1};
+    return b->data;
+}
+
+void ferry_chain_commit(struct ferry_chain *c, size_t n)
+{
+    struct ferry_seg *s = tail(c);
+
+    ferry_assert(s && n <= tail_room(s));
+    s->len += n;
+    c->len += n;
+}
+
+void ferry_chain_copy(struct ferry_chain *c, struct ferry_slice bytes)
+{
+    while (bytes.len) {
+        size_t n = tail_room(tail(c));
+        char *to;
+
+        if (n == 0 || n > bytes.len)
+            n = bytes.len < FERRY_BLOCK_LARGE ? bytes.len : FERRY_BLOCK_LARGE;
+        to = ferry_chain_reserve(c, n);
+        if (!to)
+            return;
+        memcpy(to, bytes.p, n);
+        ferry_chain_commit(c, n);
+        bytes = ferry_slice_from(bytes, n);
+    }
+}
+
+static void push_memory(struct ferry_chain *c, struct ferry_block *b, struct ferry_slice bytes)
+{
+    struct ferry_seg *s;
+
+    if (bytes.len == 0)
+        return;
+    s = push(c);
+    if (!s)
+        return;
+    *s = (struct ferry_seg){.block = b ? ferry_block_ref(b) : NULL,
+                            .p = bytes.p,
+                            .len = bytes.len,
+                            .kind = FERRY_SEG_MEMORY,
+                            .fd = -1};
+    c->len += bytes.len;
+}
+
+void ferry_chain_ref(struct ferry_chain *c, struct ferry_block *b, struct ferry_slice bytes)
+{
+    ferry_assert(b);
+    push_memory(c, b, bytes);
+}
+
+void ferry_chain_static(struct ferry_chain *c, struct ferry_slice bytes)
+{
+    push_memory(c, NULL, bytes);
+}
+
+void ferry_chain_file(struct ferry_chain *c, int fd, int64_t off, uint64_t len)
+{
+    struct ferry_seg *s = len ? push(c) : NULL;
+
+    if (!s) {
+        close(fd);
+        return;
+    }
+    *s = (struct ferry_seg){.off = off, .len = len, .fd = fd, .kind = FERRY_SEG_FILE};
+    c->len += len;
+}
+
+int ferry_chain_iov(const struct ferry_chain *c, struct iovec *iov, int max)
+{
+    int n = 0;
+
+    for (uint32_t i = 0; i < c->n && n < max; i++) {
+        const struct ferry_seg *s = seg_at(c, i);
+
+        if (s->kind == FERRY_SEG_FILE)
+            break;
+        if (s->len)
+            iov[n++] = (struct iovec){(void *)s->p, s->len};
+    }
+    return n;
+}
+
+const struct ferry_seg *ferry_chain_file_first(const struct ferry_chain *c)
+{
+    return c->n && seg_at(c, 0)->kind == FERRY_SEG_FILE ? seg_at(c, 0) : NULL;
+}
+
+void ferry_chain_consume(struct ferry_chain *c, uint64_t n)
+{
+    ferry_assert(n <= c->len);
+    c->len -= n;
+    while (c->n) {
+        struct ferry_seg *s = seg_at(c, 0);
+
+        if (n < s->len) {
+            if (s->kind == FERRY_SEG_FILE)
+                s->off += (int64_t)n;
+            else
+                s->p += n;
+            s->len -= n;
+            return;
+        }
+        n -= s->len;
+        drop(s);
+        c->first = (c->first + 1) & (c->cap - 1);
+        c->n--;
+    }
+    if (c->segs != c->inline_segs) {
+        free(c->segs);
+        c->segs = c->inline_segs;
+        c->cap = FERRY_CHAIN_INLINE;
+    }
+    c->first = 0;
+}
+
+void ferry_chain_move(struct ferry_chain *to, struct ferry_chain *from)
+{
+    ferry_assert(to->blocks == from->blocks);
+    for (uint32_t i = 0; i < from->n; i++) {
+        struct ferry_seg *s = push(to);
+
+        if (!s) {
+            ferry_chain_clear(from);
+            return;
+        }
+        *s = *seg_at(from, i);
+        to->len += s->len;
+        seg_at(from, i)->block = NULL;
+        seg_at(from, i)->kind = FERRY_SEG_MEMORY;
+    }
+    ferry_chain_clear(from);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_IO_ADDR_H
+#define FERRY_IO_ADDR_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/slice.h"
+#include "ferry/err.h"
+
+/* Addresses in their one form: unix:/path, /path, host:port, :port, [v6]:port, fd:N; hosts are
+ * numeric or "localhost". */
+
+struct ferry_addr {
+    socklen_t len;
+    int fd; /* of fd:N, else -1 */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    };
+};
+
+#define FERRY_ADDR_TEXT_MAX 128
+
+/*
+ * Reads an address: 0, or FERRY_EUSAGE with `*why` (static text). ":port" alone means every
+ * interface when `any` is set (listening), else 127.0.0.1. "localhost" is 127.0.0.1. A bare number
+ * is a port.
+ */
+FERRY_MUST_CHECK
+int ferry_addr_parse(const char *text, bool any, struct ferry_addr *out, const char **why);
+
+/* Writes it in that form, NUL-terminated, cut at cap. Returns its length. */
+size_t ferry_addr_format(const struct ferry_addr *, char *out, size_t cap);
+
+/* The host part alone ("127.0.0.1", "::1"; "" for unix sockets), and the port (0 for unix sockets).
+ */
+size_t ferry_addr_host(const struct ferry_addr *, char *out, size_t cap);
+unsigned ferry_addr_port(const struct ferry_addr *);
+
+/* The other end and this end of a connected socket: 0 or -errno. */
+int ferry_addr_peer(int fd, struct ferry_addr *out);
+int ferry_addr_local(int fd, struct ferry_addr *out);
+
+struct ferry_listen_opts {
+    int backlog;     /* 0 means 4096 */
+    bool reuseport;  /* several sockets on one TCP address, one per thread */
+    unsigned mode;   /* of a unix socket; 0 means 0600 */
+    bool keep_stale; /* fail instead of removing a unix socket that nobody answers on */
+};
+
+/*
+ * A listening, non-blocking, close-on-exec socket: the descriptor or -errno. TCP: SO_REUSEADDR,
+ * IPV6_V6ONLY, TCP_NODELAY (inherited by accepted sockets). Unix: probes first, removes a stale
+ * socket, never a live one
+ * (-EADDRINUSE); `mode` holds from the first moment on. fd:N is checked and returned as a
+ * duplicate.
+ */
+int ferry_listen(const struct ferry_addr *, const struct ferry_listen_opts *);
+
+/* Is a TCP address free, also of other SO_REUSEPORT listeners? 0, or -EADDRINUSE, or -errno. */
+int ferry_listen_probe(const struct ferry_addr *);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_IO_LOOP_H
+#define FERRY_IO_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/block.h"
+#include "base/list.h"
+#include "base/slice.h"
+#include "ferry/err.h"
+
+/*
+ * The event loop. Completion-based: an operation is submitted, and its function is called once when
+ * it is done, always from ferry_loop_run and never from within the call that submitted it. Two back
+ * ends with one behaviour: io_uring and epoll. A loop and all that belongs to it are used by one
+ * thread, except ferry_loop_post and ferry_loop_stop.
+ *
+ * One turn: wait; complete what is done (streams, listeners, watches, posts, timers); run the
+ * deferred tasks; submit. So what the events of one turn wrote leaves together.
+ */
+
+enum ferry_io { FERRY_IO_AUTO, FERRY_IO_URING, FERRY_IO_EPOLL };
+
+struct ferry_loop;
+
+/*
+ * A loop with the back end asked for; AUTO takes epoll when the kernel refuses io_uring. 0 or
+ * -errno (for URING what the kernel said). ferry_loop_why says why AUTO fell back: static or
+ * loop-owned text, "" when it did not.
+ */
+FERRY_MUST_CHECK
+int ferry_loop_new(enum ferry_io, struct ferry_loop **out);
+void ferry_loop_free(struct ferry_loop *); /* everything on it must be closed before; takes NULL */
+const char *ferry_loop_backend(const struct ferry_loop *); /* "io_uring" or "epoll" */
+const char *ferry_loop_why(const struct ferry_loop *);
+
+/* Runs until ferry_loop_stop: 0, or -errno when the back end fails. */
+int ferry_loop_run(struct ferry_loop *);
+void ferry_loop_stop(struct ferry_loop *); /* from any thread and from signal handlers */
+
+/* Milliseconds of CLOCK_MONOTONIC at the beginning of this turn; _us is read when asked. */
+uint64_t ferry_loop_now(const struct ferry_loop *);
+uint64_t ferry_now_us(void);
+
+/* The loop's own blocks, for everything its thread sends. */
+struct ferry_blocks *ferry_loop_blocks(struct ferry_loop *);
+
+/* -- tasks: run once at the end of the turn
+ * ------------------------------------------------------------------- */
+
+struct ferry_task {
+    struct ferry_list link;
+    void (*run)(struct ferry_task *);
+};
+void ferry_task_init(struct ferry_task *, void (*run)(struct ferry_task *));
+void ferry_task_defer(struct ferry_loop *,
+                      struct ferry_task *); /* again while waiting: no effect */
+void ferry_task_cancel(struct ferry_task *);
+
+/* -- timers: millisecond deadlines, never early, at most about 20 ms late
+ * -------------------------------------- */
+
+struct ferry_timer {
+    struct ferry_list link;
+    uint64_t at_ms;
+    void (*fire)(struct ferry_timer *);
+};
+void ferry_timer_init(struct ferry_timer *, void (*fire)(struct ferry_timer *));
+void ferry_timer_set(struct ferry_loop *, struct ferry_timer *,
+                     uint64_t at_ms); /* replaces; FERRY_NEVER stops */
+void ferry_timer_stop(struct ferry_timer *);
+
+/* -- posts: run in the loop's thread, from any thread
+ * ---------------------------------------------------------- */
+
+struct ferry_post {
+    struct ferry_post *next;
+    void (*run)(struct ferry_post *); /* the post is the receiver's again when this is called */
+};
+void ferry_loop_post(struct ferry_loop *, struct ferry_post *);
+
+/* -- listeners
+ * -------------------------------------------------------------------------------------------------
+ */
+
+struct ferry_listener {
+    struct ferry_loop *loop;
+    int fd;
+    /* A connection: non-blocking, close-on-exec, yours to close. EMFILE and the like pause the
+     * listener by themselves. */
+    void (*accepted)(struct ferry_listener *, int fd);
+    void (*closed)(
+        struct ferry_listener *); /* after ferry_listener_close: the memory is the caller's again */
+    void *backend[4];
+    struct ferry_timer pause;
+    struct ferry_list link;
+    uint8_t state;
+};
+int ferry_listener_open(struct ferry_loop *, struct ferry_listener *,
+                        int fd); /* accepted and closed set before */
+void ferry_listener_close(struct ferry_listener *, bool close_fd);
+
+/* -- watches: a descriptor that becomes readable (signalfd, pidfd, pipes of children)
+ * ------------------------- */
+
+struct ferry_watch {
+    struct ferry_loop *loop;
+    int fd;
+    void (*readable)(struct ferry_watch *); /* level-triggered; hang-up counts as readable */
+    void (*closed)(struct ferry_watch *);
+    void *backend[2];
+    uint8_t state;
+};
+int ferry_watch_open(struct ferry_loop *, struct ferry_watch *, int fd);
+void ferry_watch_close(struct ferry_watch *); /* does not close fd */
+
+#endif
