@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Names and texts of errors, and the end of a program that caught itself in a mistake. */
-#define _GNU_SOURCE
 #include "ferry/err.h"
 
 #include <stdio.h>
