@@ -22,10 +22,12 @@
 struct ferry_machine {
     /*
      * Gives n bytes to the machine: how many it took, fewer when an event waits to be pulled (call
-     * again after that) or when the machine does not want more now (back-pressure). A machine takes
-     * at least one byte whenever it has no event and is not holding back. Slices in the event that
-     * follows may borrow from p until the next recv. n == 0 says that the peer has closed its
-     * sending side. Returns the machine's sticky error (< 0) after one.
+     * again after that) or when the machine does not want more now (back-pressure: offer the rest
+     * again after the owner's kick, after output was sent, and after a tick). A machine takes at
+     * least one byte whenever it has no event and is not holding back. Events are pulled before the
+     * next recv: their slices may borrow from p until then. n == 0 says that the peer has closed
+     * its sending side; it is told once, after all bytes before it were taken. Returns the
+     * machine's sticky error (< 0) after one.
      */
     ssize_t (*recv)(void *m, const char *p, size_t n, uint64_t now_ms);
 
@@ -45,6 +47,13 @@ struct ferry_machine {
     /* Nothing more will be sent once the output is empty, nor read: the connection can be closed.
      */
     bool (*finished)(const void *m);
+
+    /*
+     * Nothing more will be sent once the output is empty, but input is still read and dropped, so
+     * that the peer's unread bytes do not turn our close into a reset that eats the last response:
+     * shut down the sending side then, go on reading, and wait for finished. May be NULL: never.
+     */
+    bool (*wants_shutdown)(const void *m);
 };
 
 #endif
