@@ -66,6 +66,7 @@ void ferry_params_open(struct ferry_params_writer *, void *mem, size_t cap, uint
 /* A BEGIN_REQUEST record; only directly after ferry_params_open. */
 void ferry_params_begin_request(struct ferry_params_writer *, uint16_t role, uint8_t flags);
 
+/* One pair, copied. */
 void ferry_params_add(struct ferry_params_writer *, struct ferry_slice name,
                       struct ferry_slice value);
 

@@ -65,6 +65,9 @@ static struct ferry_seg *push(struct ferry_chain *c)
 {
     if (c->err)
         return NULL;
+    /* What was reserved and not used must not stand in front of a file range. */
+    if (c->n && seg_at(c, c->n - 1)->len == 0)
+        drop(seg_at(c, --c->n));
     if (c->n == c->cap && grow(c) < 0) {
         c->err = -ENOMEM;
         return NULL;
@@ -226,6 +229,8 @@ void ferry_chain_consume(struct ferry_chain *c, uint64_t n)
 void ferry_chain_move(struct ferry_chain *to, struct ferry_chain *from)
 {
     ferry_assert(to->blocks == from->blocks);
+    if (!to->err)
+        to->err = from->err;
     for (uint32_t i = 0; i < from->n; i++) {
         struct ferry_seg *s = push(to);
 

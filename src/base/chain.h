@@ -83,7 +83,8 @@ const struct ferry_seg *ferry_chain_file_first(const struct ferry_chain *);
 /* Drops n bytes from the front; n is at most len. */
 void ferry_chain_consume(struct ferry_chain *, uint64_t n);
 
-/* Moves all of `from` behind `to`; both use the same block cache. `from` is empty afterwards. */
+/* Moves all of `from` behind `to`, its error too; both use the same block cache. `from` is empty
+ * afterwards. */
 void ferry_chain_move(struct ferry_chain *to, struct ferry_chain *from);
 
 #endif

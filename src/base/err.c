@@ -2,11 +2,17 @@
 /* Names and texts of errors, and the end of a program that caught itself in a mistake. */
 #include "ferry/err.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+
+static int number(int err)
+{
+    return err < 0 && err > INT_MIN ? -err : err;
+}
 
 const char *ferry_strerror(int err)
 {
@@ -17,7 +23,7 @@ const char *ferry_strerror(int err)
         FERRY_ERR_MAP(X)
 #undef X
     default:
-        return strerror(err < 0 ? -err : err);
+        return strerror(number(err));
     }
 }
 
@@ -32,7 +38,7 @@ const char *ferry_errname(int err)
         FERRY_ERR_MAP(X)
 #undef X
     default:
-        name = strerrorname_np(err < 0 ? -err : err);
+        name = strerrorname_np(number(err));
         return name ? name : "unknown";
     }
 }

@@ -33,6 +33,7 @@ struct ferry_slice ferry_slice_trim(struct ferry_slice s)
 
 int ferry_slice_u64(struct ferry_slice s, uint64_t max, uint64_t *out)
 {
+    bool over = false; /* the rest must still be digits */
     uint64_t n = 0;
 
     if (s.len == 0)
@@ -41,12 +42,10 @@ int ferry_slice_u64(struct ferry_slice s, uint64_t max, uint64_t *out)
         unsigned digit = (unsigned char)s.p[i] - (unsigned)'0';
         if (digit > 9)
             return FERRY_EPROTOCOL;
-        if (n > (UINT64_MAX - digit) / 10)
-            n = UINT64_MAX; /* stays too large, but the rest must still be digits */
-        else
-            n = n * 10 + digit;
+        over |= n > (UINT64_MAX - digit) / 10;
+        n = n * 10 + digit;
     }
-    if (n > max)
+    if (over || n > max)
         return FERRY_ELIMIT;
     *out = n;
     return 0;
