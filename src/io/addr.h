@@ -28,8 +28,9 @@ struct ferry_addr {
 
 /*
  * Reads an address: 0, or FERRY_EUSAGE with `*why` (static text). ":port" alone means every
- * interface when `any` is set (listening), else 127.0.0.1. "localhost" is 127.0.0.1. A bare number
- * is a port.
+ * interface (0.0.0.0) when `any` is set (listening), else 127.0.0.1. "localhost" is 127.0.0.1. A
+ * bare number is a port. Port 0 (the kernel chooses) is for listening only. `*out` is untouched on
+ * failure.
  */
 FERRY_MUST_CHECK
 int ferry_addr_parse(const char *text, bool any, struct ferry_addr *out, const char **why);
@@ -37,8 +38,8 @@ int ferry_addr_parse(const char *text, bool any, struct ferry_addr *out, const c
 /* Writes it in that form, NUL-terminated, cut at cap. Returns its length. */
 size_t ferry_addr_format(const struct ferry_addr *, char *out, size_t cap);
 
-/* The host part alone ("127.0.0.1", "::1"; "" for unix sockets), and the port (0 for unix sockets).
- */
+/* The host part alone ("127.0.0.1", "::1", a v4-mapped address as IPv4; "" for unix sockets), and
+ * the port (0 for unix sockets). */
 size_t ferry_addr_host(const struct ferry_addr *, char *out, size_t cap);
 unsigned ferry_addr_port(const struct ferry_addr *);
 
@@ -56,9 +57,9 @@ struct ferry_listen_opts {
 /*
  * A listening, non-blocking, close-on-exec socket: the descriptor or -errno. TCP: SO_REUSEADDR,
  * IPV6_V6ONLY, TCP_NODELAY (inherited by accepted sockets). Unix: probes first, removes a stale
- * socket, never a live one
- * (-EADDRINUSE); `mode` holds from the first moment on. fd:N is checked and returned as a
- * duplicate.
+ * socket, never a live one (-EADDRINUSE); `mode` holds from the first moment on; removing the path
+ * in the end is the caller's. fd:N is checked (-EINVAL when it does not listen) and returned as a
+ * duplicate. NULL options are all zero.
  */
 int ferry_listen(const struct ferry_addr *, const struct ferry_listen_opts *);
 
