@@ -45,7 +45,8 @@ ssize_t ferry_param_encode(const struct ferry_param *, void *out, size_t cap);
 /*
  * Writes one request's BEGIN_REQUEST record and its PARAMS stream into memory of the caller's, as
  * records. Pairs never straddle two records unless a pair alone is larger than one record: php-fpm
- * and others refuse such streams. The first error sticks, and ferry_params_close returns it.
+ * and others refuse such streams. A record's content and padding together stay within 65535 bytes,
+ * which PHP insists on too. The first error sticks, and ferry_params_close returns it.
  */
 struct ferry_params_writer {
     char *start, *at, *end;
