@@ -18,14 +18,15 @@ struct ferry_path {
     struct ferry_slice authority; /* of an absolute-form target, else empty */
     struct ferry_slice query;     /* raw, without '?'; borrows from the target */
     struct ferry_slice path; /* decoded once, "." and ".." resolved, "//" merged; begins with '/';
-                                in the caller's memory */
+                                in the caller's memory. Empty for the target "*" */
 };
 
 /*
  * Reads an origin-form or absolute-form (http, https) target, or "*". `mem` receives the decoded
- * path; target.len + 1 bytes are always enough. 0, or FERRY_EPROTOCOL with `*why`: bad form, bad or
- * incomplete %-escape, a decoded NUL, CR, LF or other control byte, a path that leaves the root, a
- * fragment.
+ * path; target.len + 1 bytes are always enough. %2F is a slash and counts when ".." is resolved; a
+ * backslash and bytes from 0x80 are ordinary. 0, or FERRY_EPROTOCOL with `*why`, a static text: bad
+ * form, bad or incomplete %-escape, a decoded NUL, CR, LF or other control byte, a raw control byte
+ * or blank in path or query, a path that leaves the root, a fragment. *out is untouched then.
  */
 FERRY_MUST_CHECK
 int ferry_path_parse(struct ferry_slice target, char *mem, struct ferry_path *out,
@@ -33,7 +34,9 @@ int ferry_path_parse(struct ferry_slice target, char *mem, struct ferry_path *ou
 
 enum ferry_path_kind { FERRY_PATH_NONE, FERRY_PATH_FILE, FERRY_PATH_DIR };
 
-/* What lies at a path below the document root. The slice is not NUL-terminated. */
+/* What lies at a path below the document root. The slice is not NUL-terminated, begins with '/' and
+ * never ends with one. What may not be served (a link that leads out of the root, a device) is
+ * NONE. */
 typedef enum ferry_path_kind (*ferry_path_look)(void *ctx, struct ferry_slice path);
 
 struct ferry_path_rules {
@@ -41,6 +44,8 @@ struct ferry_path_rules {
                                          nothing is a script */
     struct ferry_slice index;         /* the front controller and directory index: "index.php" */
     struct ferry_slice index_static;  /* "index.html"; tried after index */
+    bool
+        project_root; /* the document root is the project itself: more is never served, see below */
     ferry_path_look look;
     void *ctx;
 };
@@ -49,7 +54,8 @@ struct ferry_path_rules {
 #define FERRY_ROUTE_MAP(X)                                                                         \
     X(STATIC)   /* file: send this file */                                                         \
     X(SCRIPT)   /* file: run this script; script_name and path_info are set */                     \
-    X(REDIRECT) /* a directory named without its slash: redirect to path + "/" */                  \
+    X(REDIRECT) /* file: a directory with an index, named without its slash: redirect to it with   \
+                   the slash */                                                                    \
     X(HIDDEN)   /* a dotfile outside /.well-known/, or otherwise never served: answer 404 */       \
     X(NOT_FOUND)
 
@@ -67,13 +73,25 @@ struct ferry_route {
 };
 
 /*
- * Decides in this order: hidden; "/x.php/rest" where x.php exists: script with path info, and where
- * it does not exist: never a shorter file of another kind (the cgi.fix_pathinfo hole); an existing
- * file: static, or script by its suffix; a directory: redirect without slash, else its index, else
- * its static index; then the front controller "/index" with the whole path (path_info stays empty:
- * applications read REQUEST_URI); else not found. A file ending in the script suffix in any ASCII
- * case is never STATIC. Slices borrow from `path` or are static, or lie in `mem` (path.len + index
- * lengths + 2 bytes; mem_cap too small gives FERRY_ELIMIT).
+ * Decides in this order: a segment that begins with '.', but for a first one that is ".well-known":
+ * hidden; "/x.php/rest" where x.php is a file: script with path info, and where nothing is there:
+ * never a shorter file of another kind (the cgi.fix_pathinfo hole), but as if not found; an
+ * existing file: static, or script by its suffix; a directory: its index, else its static index, or
+ * a redirect when its slash is missing and one of them is there; then the front controller "/index"
+ * with the whole path (path_info stays empty: applications read REQUEST_URI); else not found.
+ *
+ * SCRIPT and STATIC are only ever files that `look` said are there. A file ending in the script
+ * suffix in any ASCII case is never STATIC, and neither is what may hold the source of a script, or
+ * nobody meant to publish; such a file, when it is there, is HIDDEN: *.php (where that is not the
+ * suffix of scripts), *.phtml *.pht *.phps *.php3-*.php8 *.inc *~ *# *.bak *.swp *.swo *.orig, and
+ * a script's name with .old .save .tmp .dist .copy .1 behind it. With project_root also: everything
+ * in /vendor, /node_modules, /storage and /config, scripts too; composer.json, composer.lock,
+ * package.json, package-lock.json, yarn.lock, artisan, phpunit.xml, phpunit.xml.dist, Makefile,
+ * Dockerfile; *.sql *.log *.env *.neon *.yaml *.yml, and .sql. or .env. within a name. All compared
+ * without ASCII case.
+ *
+ * Slices borrow from `path` or lie in `mem` (path.len + index lengths + 2 bytes; mem_cap too small
+ * gives FERRY_ELIMIT). `path` is one that ferry_path_parse made; an empty one is not found.
  */
 FERRY_MUST_CHECK
 int ferry_path_route(const struct ferry_path_rules *, struct ferry_slice path, char *mem,
