@@ -24,7 +24,7 @@ static int parse(struct ferry_slice target, struct ferry_path *out, const char *
 
 static void check(const char *target, struct ferry_slice got, const char *want)
 {
-    if (got.len != strlen(want) || memcmp(got.p, want, got.len))
+    if (!ferry_slice_eq(got, ferry_slice_z(want)))
         fail_msg("%s: got '%.*s', want '%s'", target, (int)got.len, got.p ? got.p : "", want);
 }
 
