@@ -14,8 +14,11 @@
  * pairs here as there.)
  */
 
+#define FERRY_CGI_REQUEST_FIELDS_MAX 128
+#define FERRY_CGI_FIELD_NAME_MAX 256
+
 struct ferry_cgi_request {
-    struct ferry_slice method, target;         /* raw; target becomes REQUEST_URI */
+    struct ferry_slice method, target;         /* raw; target becomes REQUEST_URI, see below */
     struct ferry_slice protocol;               /* "HTTP/1.1" */
     struct ferry_slice scheme;                 /* "http"; "https" adds HTTPS=on */
     struct ferry_slice query;                  /* raw, without '?'; QUERY_STRING is always there */
@@ -33,15 +36,20 @@ struct ferry_cgi_request {
 };
 
 /* The room ferry_params_open needs for this request, BEGIN_REQUEST and CONTENT_LENGTH and the ends
- * included. */
+ * included. Always enough; a little more than is used. */
 size_t ferry_cgi_params_room(const struct ferry_cgi_request *);
 
 /*
- * Adds all params but CONTENT_LENGTH to a writer (errors stick in the writer). Header fields: only
- * names of [A-Za-z0-9-] become HTTP_*; Content-Type becomes CONTENT_TYPE; Content-Length, Proxy and
- * hop-by-hop fields (Connection and what it names, Keep-Alive, TE, Trailer, Transfer-Encoding,
- * Upgrade, Proxy-*) become nothing; duplicates are joined by ", " (Cookie by "; ") where the first
- * stood. REDIRECT_STATUS=200 is always there.
+ * Adds all params but CONTENT_LENGTH to a writer (errors stick in the writer; FERRY_ELIMIT also for
+ * more fields than FERRY_CGI_REQUEST_FIELDS_MAX). Header fields: only names of [A-Za-z0-9-], not
+ * longer than FERRY_CGI_FIELD_NAME_MAX, become HTTP_*; Content-Type becomes CONTENT_TYPE, the first
+ * where there are several; Content-Length, Proxy and hop-by-hop fields (Connection and what it
+ * names, but never Host, Keep-Alive, TE, Trailer, Transfer-Encoding, Upgrade, Proxy-*) become
+ * nothing; duplicates are joined by ", " (Cookie by "; ") where the first stood.
+ * REDIRECT_STATUS=200 is always there, DOCUMENT_URI is script_name and path_info together.
+ *
+ * An absolute-form target is taken apart as RFC 9112 section 3.2.2 asks: REQUEST_URI is its path
+ * and query, and HTTP_HOST its authority, whatever the Host field says.
  */
 void ferry_cgi_params(const struct ferry_cgi_request *, struct ferry_params_writer *);
 
