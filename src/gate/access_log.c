@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The access log. Each thread formats its lines into a buffer of its own and writes many with one
+ * write to a descriptor opened with O_APPEND, so threads need no lock and whole lines stay whole.
+ * What a partial write leaves stays in front of the buffer: only new lines are ever dropped.
+ */
+#include "gate/access_log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gate/text.h"
+
+/* What each field may take in a line, escaped. */
+#define CLIENT_MAX 64
+#define USER_MAX 128
+#define METHOD_MAX 32
+#define TARGET_MAX 2048
+#define REFERER_MAX 1024
+#define AGENT_MAX 512
+#define REST_MAX 256 /* numbers, the time, the word, and all between the fields */
+static_assert(CLIENT_MAX + USER_MAX + METHOD_MAX + TARGET_MAX + REFERER_MAX + AGENT_MAX +
+                      REST_MAX <=
+                  FERRY_ACCESS_LINE_MAX,
+              "a line always fits");
+
+static const struct ferry_slice end_words[] = {
+#define X(name, word) FERRY_SLICE_INIT(word),
+    FERRY_ACCESS_END_MAP(X)
+#undef X
+};
+
+const char *ferry_access_end_word(enum ferry_access_end end)
+{
+    return end_words[end].p;
+}
+
+static int open_file(const char *path)
+{
+    /* O_NONBLOCK matters for pipes only: neither their opening nor their reader may stop us. */
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+    return fd < 0 ? -errno : fd;
+}
+
+int ferry_access_log_open(struct ferry_access_log *log, const char *where)
+{
+    *log = (struct ferry_access_log){.fd = -1};
+    if (strcmp(where, "off") == 0)
+        return 0;
+    if (strcmp(where, "-") == 0) {
+        log->fd = STDERR_FILENO;
+    } else {
+        log->path = strdup(where);
+        if (!log->path)
+            return -ENOMEM;
+        log->fd = open_file(where);
+        if (log->fd < 0) {
+            int err = log->fd;
+            free(log->path);
+            *log = (struct ferry_access_log){.fd = -1};
+            return err;
+        }
+    }
+    log->terminal = isatty(log->fd);
+    return 0;
+}
+
+void ferry_access_log_close(struct ferry_access_log *log)
+{
+    if (log->path)
+        close(log->fd);
+    free(log->path);
+    *log = (struct ferry_access_log){.fd = -1};
+}
+
+int ferry_access_log_reopen(struct ferry_access_log *log)
+{
+    int fd, err = 0;
+
+    if (!log->path)
+        return 0;
+    fd = open_file(log->path);
+    if (fd < 0)
+        return fd;
+    if (dup3(fd, log->fd, O_CLOEXEC) < 0)
+        err = -errno;
+    close(fd);
+    return err;
+}
+
+void ferry_access_buf_init(struct ferry_access_buf *b, struct ferry_access_log *log)
+{
+    b->log = log;
+    b->len = 0;
+    b->due_ms = 0;
+    b->dropped = 0;
+    b->stamp_s = INT64_MIN;
+    b->stamp_len = 0;
+}
+
+int ferry_access_buf_flush(struct ferry_access_buf *b, uint64_t now_ms)
+{
+    size_t from = 0;
+    int err = 0;
+
+    while (from < b->len && !err) {
+        ssize_t n = write(b->log->fd, b->data + from, b->len - from);
+
+        if (n > 0)
+            from += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            err = n == 0 ? -EIO : -errno;
+    }
+    b->len -= from;
+    memmove(b->data, b->data + from, b->len);
+    b->due_ms = now_ms + FERRY_ACCESS_BUF_KEEP_MS;
+    return err;
+}
+
+static bool is_plain(char c)
+{
+    return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* The slow way, for what has bytes to escape or is too long. */
+static char *put_escaped(char *to, struct ferry_slice s, size_t max)
+{
+    size_t room = 0, i;
+    char *last;
+
+    for (i = 0; i < s.len && room <= max; i++)
+        room += is_plain(s.p[i]) ? 1 : 4;
+    last = room > max ? to + max - 3 : to + max;
+    for (i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+
+        if (to + (is_plain(s.p[i]) ? 1 : 4) > last)
+            return FERRY_PUT(to, "...");
+        if (is_plain(s.p[i])) {
+            *to++ = s.p[i];
+            continue;
+        }
+        *to++ = '\\';
+        *to++ = 'x';
+        *to++ = "0123456789ABCDEF"[c >> 4];
+        *to++ = "0123456789ABCDEF"[c & 15];
+    }
+    return to;
+}
+
+static char *put_field(char *to, struct ferry_slice s, size_t max)
+{
+    bool plain = s.len <= max;
+
+    if (s.len == 0)
+        return FERRY_PUT(to, "-");
+    for (size_t i = 0; i < s.len && plain; i++)
+        plain = is_plain(s.p[i]);
+    return plain ? ferry__put(to, s) : put_escaped(to, s, max);
+}
+
+/* Outside of quotes a blank would begin the next field. */
+static char *put_word(char *to, struct ferry_slice s, size_t max)
+{
+    char *end = put_field(to, s, max);
+
+    for (; to < end; to++)
+        if (*to == ' ')
+            *to = '_';
+    return end;
+}
+
+static char *put_seconds(char *to, uint64_t us)
+{
+    to = ferry__put_u64(to, us / 1000000, 1);
+    *to++ = '.';
+    return ferry__put_u64(to, us % 1000000, 6);
+}
+
+/* " [21/Nov/2026:00:00:00 +0000] \"", in local time. */
+static void stamp(struct ferry_access_buf *b, int64_t time_s)
+{
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t t = (time_t)time_s;
+    struct tm tm;
+    char *at = b->stamp;
+    long minutes;
+
+    if (!localtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 8099)
+        memset(&tm, 0, sizeof tm);
+    minutes = tm.tm_gmtoff / 60;
+    at = FERRY_PUT(at, " [");
+    at = ferry__put_u64(at, (unsigned)tm.tm_mday, 2);
+    *at++ = '/';
+    at = ferry__put(at, ferry_slice(months + tm.tm_mon * 3, 3));
+    *at++ = '/';
+    at = ferry__put_u64(at, (unsigned)(tm.tm_year + 1900), 4);
+    *at++ = ':';
+    at = ferry__put_u64(at, (unsigned)tm.tm_hour, 2);
+    *at++ = ':';
+    at = ferry__put_u64(at, (unsigned)tm.tm_min, 2);
+    *at++ = ':';
+    at = ferry__put_u64(at, (unsigned)tm.tm_sec, 2);
+    *at++ = ' ';
+    *at++ = minutes < 0 ? '-' : '+';
+    minutes = labs(minutes);
+    at = ferry__put_u64(at, (uint64_t)(minutes / 60 % 100), 2);
+    at = ferry__put_u64(at, (uint64_t)(minutes % 60), 2);
+    at = FERRY_PUT(at, "] \"");
+    b->stamp_s = time_s;
+    b->stamp_len = (size_t)(at - b->stamp);
+}
+
+static char *put_line(struct ferry_access_buf *b, char *at, const struct ferry_access *a)
+{
+    at = put_word(at, a->client, CLIENT_MAX);
+    at = FERRY_PUT(at, " - ");
+    at = put_word(at, a->user, USER_MAX);
+    at = ferry__put(at, ferry_slice(b->stamp, b->stamp_len));
+    at = put_field(at, a->method, METHOD_MAX);
+    if (a->method.len) {
+        *at++ = ' ';
+        at = put_field(at, a->target, TARGET_MAX);
+        at = FERRY_PUT(at, " HTTP/1.");
+        at = ferry__put_u64(at, a->minor, 1);
+    }
+    at = FERRY_PUT(at, "\" ");
+    at = ferry__put_u64(at, a->status > 0 ? (unsigned)a->status : 0, 3);
+    *at++ = ' ';
+    at = ferry__put_u64(at, a->bytes, 1);
+    at = FERRY_PUT(at, " \"");
+    at = put_field(at, a->referer, REFERER_MAX);
+    at = FERRY_PUT(at, "\" \"");
+    at = put_field(at, a->agent, AGENT_MAX);
+    at = FERRY_PUT(at, "\" ");
+    at = put_seconds(at, a->request_us);
+    *at++ = ' ';
+    at = a->app_us == FERRY_ACCESS_NO_APP ? FERRY_PUT(at, "-") : put_seconds(at, a->app_us);
+    *at++ = ' ';
+    at = ferry__put(at, end_words[a->end]);
+    *at++ = '\n';
+    return at;
+}
+
+void ferry_access_buf_add(struct ferry_access_buf *b, const struct ferry_access *a, uint64_t now_ms)
+{
+    if (b->log->fd < 0)
+        return;
+    if (sizeof b->data - b->len < FERRY_ACCESS_LINE_MAX)
+        (void)ferry_access_buf_flush(b, now_ms);
+    if (sizeof b->data - b->len < FERRY_ACCESS_LINE_MAX) {
+        b->dropped++;
+        return;
+    }
+    if (b->stamp_s != a->time_s)
+        stamp(b, a->time_s);
+    if (b->len == 0)
+        b->due_ms = b->log->terminal ? now_ms : now_ms + FERRY_ACCESS_BUF_KEEP_MS;
+    b->len = (size_t)(put_line(b, b->data + b->len, a) - b->data);
+}
