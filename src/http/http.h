@@ -45,8 +45,9 @@ struct ferry_http_head {
     enum ferry_http_method method_id;
     struct ferry_slice method; /* as sent; methods are case-sensitive */
     struct ferry_slice target; /* the request target, raw */
-    struct ferry_slice host;   /* the Host field (or the authority of an absolute target), checked;
-                                  empty in HTTP/1.0 without one */
+    struct ferry_slice host;   /* the Host field (or the authority of an absolute target, which then
+                                  stands in that field below too), checked: name or address, perhaps
+                                  with a port; empty in HTTP/1.0 without one */
     uint8_t minor;             /* HTTP/1.minor: 0 or 1 */
     bool has_body;             /* a body of at least one byte, or a chunked one, follows */
     bool expects_continue;
@@ -67,7 +68,8 @@ struct ferry_http_opts {
     uint32_t
         idle_timeout_ms; /* between requests and before the first, 60 000: closed without a word */
     uint32_t body_grace_ms; /* 30 000; then a body must come at ... */
-    uint32_t body_rate_min; /* ... 500 bytes per second on average: 408. Stops slow bodies */
+    uint32_t body_rate_min; /* ... 500 bytes per second on average, and some byte within twice the
+                               grace: 408. Stops slow bodies */
     uint32_t send_stall_ms; /* output waits and not one byte leaves for 60 000: cut. Stops slow
                                readers */
     uint32_t
@@ -99,8 +101,8 @@ struct ferry_http_event {
                         and Transfer-Encoding" */
     struct ferry_slice
         data; /* BODY: lies in the bytes given to recv, always, and as long as they do */
-    /* HEAD: slices live until the next recv. Filled only then; keep one event per thread, it is
-     * large. */
+    /* HEAD: slices live until the next recv and the end of the response (finish, cut). Filled only
+     * then; keep one event per thread, it is large. */
     struct ferry_http_head head;
 };
 
@@ -124,7 +126,9 @@ extern const struct ferry_machine ferry_http_machine;
 
 /*
  * recv with n == 0 is the client's half-close: requests already complete are still answered; in the
- * middle of a request it gives GONE. recv never fails for a bad request: that is a BAD event.
+ * middle of a request it gives GONE. recv never fails: a bad request is a BAD event, and memory
+ * that ran out is GONE. It holds back (takes 0) the body until it is wanted, what is behind a
+ * request until its response is finished, and a new request while more than 64 KiB of output wait.
  */
 FERRY_MUST_CHECK
 ssize_t ferry_http_recv(struct ferry_http *, const char *p, size_t n, uint64_t now_ms);
@@ -137,6 +141,9 @@ void ferry_http_tick(struct ferry_http *, uint64_t now_ms);
 bool ferry_http_finished(const struct ferry_http *);
 
 /*
+ * No more events of a request come after finish or cut; after GONE, respond, write and finish
+ * return FERRY_ECLOSED.
+ *
  * The body is wanted: sends 100 (Continue) if the client waits for it, and BODY events begin. Until
  * then no byte of the body is taken. Only between HEAD and the end of the response.
  */
@@ -146,16 +153,17 @@ void ferry_http_body_start(struct ferry_http *, uint64_t now_ms);
  * the client. */
 void ferry_http_body_pause(struct ferry_http *, bool paused, uint64_t now_ms);
 
-/* An interim response such as 103, before ferry_http_respond; does nothing for HTTP/1.0. 0 or
- * FERRY_EUSAGE. */
+/* An interim response such as 103 (not 101), before ferry_http_respond; does nothing for HTTP/1.0.
+ * 0, FERRY_EUSAGE, or -ENOMEM. */
 int ferry_http_interim(struct ferry_http *, int status, const struct ferry_http_field *,
                        unsigned n);
 
 /*
  * Writes the head of the response. To a request whose body was not wanted or not read to its end
  * the machine adds Connection: close, unless little is left, which it then reads and drops. 0,
- * FERRY_EUSAGE (no request, or answered already; a field name or value with CR, LF or NUL, which is
- * never sent), or -ENOMEM.
+ * FERRY_EUSAGE (no request, or answered already; a status outside 200-599; a name that is no token
+ * or frames the message; a value with CR, LF or NUL: nothing of them is ever sent), FERRY_ECLOSED,
+ * or -ENOMEM (cut it then).
  */
 FERRY_MUST_CHECK
 int ferry_http_respond(struct ferry_http *, const struct ferry_http_response *);
@@ -163,7 +171,7 @@ int ferry_http_respond(struct ferry_http *, const struct ferry_http_response *);
 /*
  * Body bytes, framed as the head promised; dropped for HEAD, 204 and 304. `b` is the block they lie
  * in, NULL to copy. Bytes past content_length are dropped and FERRY_ELIMIT is returned; the
- * response stays good.
+ * response stays good. FERRY_EUSAGE, FERRY_ECLOSED, -ENOMEM (cut it then).
  */
 int ferry_http_write(struct ferry_http *, struct ferry_block *b, struct ferry_slice);
 
@@ -179,6 +187,10 @@ int ferry_http_finish(struct ferry_http *);
 /* The response cannot be completed: nothing more is sent after the queued bytes, so that the client
  * sees it is cut. */
 void ferry_http_cut(struct ferry_http *);
+
+/* The response that was cut had no end but the connection's (HTTP/1.0, length not known): once
+ * finished, close with a reset, the only sign such a client can see. */
+bool ferry_http_wants_reset(const struct ferry_http *);
 
 /* Closes when idle, at once, and otherwise after the response under way, which says so if its head
  * is not yet written. */
