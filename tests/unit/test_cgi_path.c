@@ -588,8 +588,9 @@ static void the_common_paths_need_few_looks(void **state)
     static const struct {
         const char *path;
         unsigned want_looks;
-    } cases[] = {{"/", 1},      {"/a.php", 1}, {"/a.php/b.php/c.php", 1}, {"/note.txt", 1},
-                 {"/route", 2}, {"/dir/", 1},  {"/missing.php/x/y/z", 2}, {"/.git/config", 0}};
+    } cases[] = {{"/", 1},       {"/a.php", 1}, {"/a.php/b.php/c.php", 1}, {"/note.txt", 1},
+                 {"/route", 2},  {"/dir/", 1},  {"/missing.php/x/y/z", 2}, {"/.git/config", 0},
+                 {"/idx.php", 3}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

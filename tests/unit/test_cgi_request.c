@@ -382,6 +382,24 @@ static void the_room_is_always_enough(void **state)
     }
 }
 
+/* The same with as many fields as there may be, whose lengths all take four bytes. */
+static void the_room_is_enough_for_many_fields(void **state)
+{
+    static char names[FERRY_CGI_REQUEST_FIELDS_MAX][200];
+    static struct ferry_param fields[FERRY_CGI_REQUEST_FIELDS_MAX];
+    struct ferry_cgi_request r = {.fields = fields, .nfields = FERRY_CGI_REQUEST_FIELDS_MAX};
+
+    (void)state;
+    memset(names, 'n', sizeof names);
+    for (unsigned i = 0; i < r.nfields; i++) {
+        names[i][0] = (char)('a' + i / 16);
+        names[i][199] = (char)('a' + i % 16);
+        fields[i] = (struct ferry_param){{names[i], 200}, {names[i], 200}};
+    }
+    write_params(&r, true);
+    assert_int_equal(count("HTTP_"), r.nfields);
+}
+
 /* CPU time for writing the params of a request fifty times: the least of some tries, since other
  * programs disturb them. */
 static clock_t cost(const struct ferry_cgi_request *r)
@@ -483,6 +501,7 @@ int main(void)
         cmocka_unit_test(names_have_a_maximum),
         cmocka_unit_test(fields_have_a_maximum),
         cmocka_unit_test(the_room_is_always_enough),
+        cmocka_unit_test(the_room_is_enough_for_many_fields),
         cmocka_unit_test(a_hostile_head_is_not_slow),
         cmocka_unit_test(content_length),
         cmocka_unit_test(errors_stick),
