@@ -39,7 +39,7 @@ struct ferry_conn_opts {
     X(STDIN_END)  /* id, user */                                                                   \
     X(DATA)       /* id, user, data */                                                             \
     X(DATA_END)   /* id, user */                                                                   \
-    X(ABORT)      /* id, user: end the request as soon as possible */                              \
+    X(ABORT)      /* id, user: end the request as soon as possible; its input is dropped now */    \
     /* client side */                                                                              \
     X(STDOUT)       /* id, user, data */                                                           \
     X(STDOUT_END)   /* id, user: the empty record; some applications leave it out */               \
@@ -48,7 +48,8 @@ struct ferry_conn_opts {
     X(VALUES)       /* values: the answer to ferry_conn_get_values */                              \
     X(UNKNOWN_TYPE) /* unknown_type: the application does not know a management type */            \
     /* both */                                                                                     \
-    X(CUT)    /* the peer closed, in the middle of a record or with requests active */             \
+    X(CUT)    /* the peer closed, in the middle of a record or with requests active; an            \
+                 application can still answer those whose input was whole (half-close) */          \
     X(CLOSED) /* the peer closed and nothing was active */
 
 enum ferry_conn_event_type {
@@ -90,7 +91,8 @@ extern const struct ferry_machine ferry_conn_machine;
 /*
  * See base/machine.h. recv returns FERRY_EPROTOCOL for a malformed or forbidden record and
  * FERRY_ELIMIT for a flood of records without progress; the error sticks, nothing further is
- * interpreted, and ferry_conn_finished is true.
+ * interpreted, and ferry_conn_finished is true. An application takes nothing (0, no event) while
+ * many of the answers it gives by itself, to GET_VALUES and the like, are not sent.
  */
 FERRY_MUST_CHECK
 ssize_t ferry_conn_recv(struct ferry_conn *, const char *p, size_t n, uint64_t now_ms);
@@ -101,6 +103,13 @@ int ferry_conn_event(struct ferry_conn *, struct ferry_conn_event *out);
 
 struct ferry_chain *ferry_conn_output(struct ferry_conn *);
 void ferry_conn_sent(struct ferry_conn *, size_t n, uint64_t now_ms);
+
+/*
+ * After an error; when a request without KEEP_CONN, a drain or the peer's close says that no other
+ * follows and none is active; for a client after the peer's close in any case. Not while an event
+ * waits. An application that closes with a request's input still to come first lingers
+ * (wants_shutdown) until that input or the peer's close has come, two seconds at most.
+ */
 bool ferry_conn_finished(const struct ferry_conn *);
 
 /* What went wrong, in words for a log ("record of version 2", "STDOUT after its end"): static
@@ -134,7 +143,8 @@ int ferry_conn_begin(struct ferry_conn *, uint16_t role, bool keep, void *user);
 
 /*
  * ABORT_REQUEST. Its output is discarded from now on (no STDOUT or STDERR event any more), END
- * still comes. 0, or FERRY_EUSAGE when the id is not active.
+ * still comes; nothing can be written to it. While multiplexing its id is given out again only when
+ * no other is free. Twice has no further effect. 0, or FERRY_EUSAGE when the id is not active.
  */
 int ferry_conn_abort(struct ferry_conn *, uint16_t id);
 
@@ -149,8 +159,10 @@ int ferry_conn_get_values(struct ferry_conn *);
 /*
  * Queues content of a stream the side may send (client: PARAMS, STDIN, DATA; application: STDOUT,
  * STDERR), cut into padded records. `b` is the block `bytes` lie in, referenced when copying would
- * cost more; NULL always copies. Empty bytes queue nothing. 0, or FERRY_EUSAGE (inactive id, wrong
- * stream, after its end), -ENOMEM or the sticky error.
+ * cost more; NULL always copies. Empty bytes queue nothing. The streams of a request follow each
+ * other: STDIN after the end of PARAMS, DATA (filters only) after that of STDIN, STDOUT and STDERR
+ * after the end of PARAMS has come, a filter's after that of STDIN (section 6). 0, or FERRY_EUSAGE
+ * (inactive id, wrong stream, too early, after its end), -ENOMEM or the sticky error.
  */
 int ferry_conn_write(struct ferry_conn *, uint16_t id, enum ferry_record_type stream,
                      struct ferry_block *b, struct ferry_slice bytes);
@@ -162,16 +174,17 @@ int ferry_conn_write_end(struct ferry_conn *, uint16_t id, enum ferry_record_typ
  * -------------------------------------------------------------------------------------- */
 
 /*
- * Ends a request: ends STDOUT (and STDERR if it was used) unless done, then END_REQUEST with
- * REQUEST_COMPLETE, in one piece with what was written before. For OVERLOADED and other refusals no
- * stream is ended. Records for the id that still arrive are skipped. 0, or an error as of
- * ferry_conn_write. After the end of a request without KEEP_CONN the connection finishes when
- * nothing else is active.
+ * Ends a request: ends STDOUT (and STDERR if it was used) unless done or still too early for it,
+ * then END_REQUEST with REQUEST_COMPLETE, in one piece with what was written before. For OVERLOADED
+ * and other refusals no stream is ended. Records for the id that still arrive are skipped. 0, or an
+ * error as of ferry_conn_write. After the end of a request without KEEP_CONN the connection
+ * finishes when nothing else is active.
  */
 int ferry_conn_end(struct ferry_conn *, uint16_t id, uint32_t app_status,
                    enum ferry_protocol_status);
 
-/* Begins no further request (they are refused with OVERLOADED) and finishes when none is active. */
+/* Begins no further request (they are refused with OVERLOADED; a client's begin gives
+ * FERRY_ECLOSED) and finishes when none is active. */
 void ferry_conn_drain(struct ferry_conn *);
 
 #endif
