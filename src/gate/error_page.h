@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_GATE_ERROR_PAGE_H
+#define FERRY_GATE_ERROR_PAGE_H
+
+#include "base/slice.h"
+#include "http/http.h"
+
+/* The page for answers that ferry itself must give. Nothing of the request appears in it. */
+
+#define FERRY_ERROR_PAGE_MAX 2048
+#define FERRY_ERROR_PAGE_FIELDS_MAX 6
+
+/*
+ * Writes the page: its length. `why` is one sentence of text for a person; it is escaped, and cut
+ * when long. May be empty.
+ */
+size_t ferry_error_page_format(int status, struct ferry_slice why, char out[FERRY_ERROR_PAGE_MAX]);
+
+/*
+ * Answers the request under way with the page and finishes the answer: the page's length, or what
+ * ferry_http_respond returned. `date` as there; `more` are at most FERRY_ERROR_PAGE_FIELDS_MAX
+ * fields besides (Allow, Retry-After).
+ */
+FERRY_MUST_CHECK
+int ferry_error_page_send(struct ferry_http *, int status, struct ferry_slice why,
+                          struct ferry_slice date, const struct ferry_http_field *more,
+                          unsigned nmore);
+
+#endif
