@@ -37,7 +37,10 @@ void ferry_loop_free(struct ferry_loop *); /* everything on it must be closed be
 const char *ferry_loop_backend(const struct ferry_loop *); /* "io_uring" or "epoll" */
 const char *ferry_loop_why(const struct ferry_loop *);
 
-/* Runs until ferry_loop_stop: 0, or -errno when the back end fails. */
+/*
+ * Runs until ferry_loop_stop (also when that came before): 0, or -errno when the back end fails. A
+ * loop may be made in one thread and run in another, but then always in that one.
+ */
 int ferry_loop_run(struct ferry_loop *);
 void ferry_loop_stop(struct ferry_loop *); /* from any thread and from signal handlers */
 
@@ -94,13 +97,20 @@ struct ferry_listener {
     void (*accepted)(struct ferry_listener *, int fd);
     void (*closed)(
         struct ferry_listener *); /* after ferry_listener_close: the memory is the caller's again */
-    void *backend[4];
+    /* the loop's own */
     struct ferry_timer pause;
-    struct ferry_list link;
+    struct ferry_task work;
     uint8_t state;
 };
-int ferry_listener_open(struct ferry_loop *, struct ferry_listener *,
-                        int fd); /* accepted and closed set before */
+
+/*
+ * accepted and closed (which may be NULL) are set before. 0 or -errno; on failure fd is still the
+ * caller's and `closed` is not called.
+ */
+FERRY_MUST_CHECK
+int ferry_listener_open(struct ferry_loop *, struct ferry_listener *, int fd);
+
+/* `accepted` is not called any more; twice has no further effect. */
 void ferry_listener_close(struct ferry_listener *, bool close_fd);
 
 /* -- watches: a descriptor that becomes readable (signalfd, pidfd, pipes of children)
@@ -110,10 +120,14 @@ struct ferry_watch {
     struct ferry_loop *loop;
     int fd;
     void (*readable)(struct ferry_watch *); /* level-triggered; hang-up counts as readable */
-    void (*closed)(struct ferry_watch *);
-    void *backend[2];
+    void (*closed)(struct ferry_watch *);   /* as of a listener */
+    /* the loop's own */
+    struct ferry_task work;
     uint8_t state;
 };
+
+/* readable and closed (which may be NULL) are set before. 0 or -errno, as for listeners. */
+FERRY_MUST_CHECK
 int ferry_watch_open(struct ferry_loop *, struct ferry_watch *, int fd);
 void ferry_watch_close(struct ferry_watch *); /* does not close fd */
 

@@ -32,22 +32,27 @@ struct ferry_stream_fns {
 struct ferry_stream {
     struct ferry_loop *loop;
     const struct ferry_stream_fns *fns;
+    /* the loop's own */
+    const struct ferry_chain *out; /* what is being sent */
+    struct ferry_block *held;      /* what came while reading was off: the last of a ring */
+    struct ferry_list flush, due;  /* has something to submit, something to tell */
     int fd;
-    uint8_t flags;
-    uint8_t pending;   /* operations of the back end that are not done */
-    void *backend[10]; /* the back end's own state */
-    struct ferry_list link;
+    int result; /* of a send or connect, until it is told */
+    uint32_t flags;
+    uint32_t armed; /* operations that the kernel has not ended */
 };
 
-/* Puts a connected socket on the loop, reading off; owns fd from here on, also on failure: 0 or
- * -errno. */
+/* Puts a connected, non-blocking socket on the loop, reading off; owns fd from here on, also on
+ * failure: 0 or -errno. */
 FERRY_MUST_CHECK
 int ferry_stream_open(struct ferry_loop *, struct ferry_stream *, const struct ferry_stream_fns *,
                       int fd);
 
 /*
- * Makes a socket and connects it; `connected` tells the end. -errno only when no socket could be
- * made. A full backlog of a unix socket is told as -EAGAIN: it is the caller's to try again later.
+ * Makes a socket (TCP_NODELAY where that exists) and connects it; `connected` tells the end, and
+ * after a failed one the stream is to be closed. -errno only when no socket could be made. A full
+ * backlog of a unix socket is told as -EAGAIN: it is the caller's to try again later. A send may be
+ * asked for before; it begins when the connection stands.
  */
 FERRY_MUST_CHECK
 int ferry_stream_connect(struct ferry_loop *, struct ferry_stream *,
@@ -63,8 +68,9 @@ void ferry_stream_read_large(struct ferry_stream *, bool large);
 
 /*
  * Sends the memory at the front of a chain (or, when a file range is first, from the file), one
- * send at a time; `sent` tells how much left. The chain's front must stay as it is until then. The
- * chain is not empty.
+ * send at a time; `sent` tells how much left. The chain's front must stay as it is until then (or
+ * until `closed`); appending is fine, and what is appended in the same turn may still go along. The
+ * chain is not empty. A file that ends before its range does is told as -EIO.
  */
 void ferry_stream_send(struct ferry_stream *, const struct ferry_chain *);
 bool ferry_stream_is_sending(const struct ferry_stream *);
@@ -81,7 +87,8 @@ void ferry_stream_close(struct ferry_stream *);
 void ferry_stream_reset(struct ferry_stream *);
 
 /* Like close, but hands the open descriptor out through `detached`, for another loop to take. Only
- * while not sending. Bytes that arrived meanwhile make it close instead: detached gets -1. */
+ * while not sending. Bytes that arrived meanwhile, or the end, make it close instead: detached gets
+ * -1. Closing it while that is under way closes it after all. */
 void ferry_stream_detach(struct ferry_stream *);
 
 #endif
