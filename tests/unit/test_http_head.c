@@ -230,7 +230,7 @@ static const struct {
     BAD_HOST("[::g]"),
     BAD_HOST("[::1]x"),
     BAD_HOST("[::1]]"),
-/* web.md 3.11, the table of smuggling, heads only */
+/* what smuggles, heads only */
 #define CL(v) "Content-Length:" v "\r\n"
 #define TE(v) "Transfer-Encoding:" v "\r\n"
 #define POST(version, fields) "POST / HTTP/" version "\r\n" H fields "\r\n"
