@@ -104,7 +104,8 @@ int ferry_spawn_find(const char *name, char *out, size_t cap)
         e = is_program(out);
         if (e == 0)
             return 0;
-        if (e == -EACCES)
+        /* A directory that cannot be entered says nothing about the program. */
+        if (e == -EACCES && access(out, F_OK) == 0)
             err = e;
         if (!*end)
             return err;

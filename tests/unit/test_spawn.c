@@ -255,7 +255,7 @@ static void it_becomes_another_user(void **state)
 
     (void)state;
     if (geteuid() != 0)
-        skip();
+        return;
     o.switch_user = true;
     o.uid = 12345; /* has no name */
     o.gid = 23456;
