@@ -13,14 +13,17 @@
 
 struct ferry_pump;
 
+/* Each of these may close the pump; the machine must stay until `closed` or `detached`, for the
+ * kernel may still be sending from its output. */
 struct ferry_pump_fns {
-    /* Events may wait: pull them all. Called after each recv and tick. */
+    /* Events may wait: pull them all. Called after each recv and tick. An error of the machine is
+     * seen there too; no more input is offered after one. */
     void (*ready)(struct ferry_pump *);
-    /* The socket failed (-errno: reset, stalled ...). The machine's output is lost. Close the pump.
-     */
+    /* The socket failed (-errno: reset, broken pipe ...), or memory for output ran out. The
+     * machine's output is lost, and nothing else follows. Close the pump. */
     void (*failed)(struct ferry_pump *, int err);
     /* The machine is finished and its output sent, and lingering is over: close the pump (or reuse
-     * what is left). */
+     * what is left). Called once. */
     void (*finished)(struct ferry_pump *);
     void (*connected)(struct ferry_pump *, int err); /* after ferry_pump_connect only */
     /* Output left (bytes of the machine's chain); may be NULL. For owners that hold back while much
@@ -35,12 +38,14 @@ struct ferry_pump {
     const struct ferry_pump_fns *fns;
     const struct ferry_machine *ops;
     void *m;
-    struct ferry_block
-        *in_block; /* what the machine reads from now, also while `ready` runs; NULL otherwise */
+    /* What the machine reads from now, also while `ready` runs, or will be offered again; NULL
+     * otherwise. */
+    struct ferry_block *in_block;
     struct ferry_slice in; /* the part of it not yet taken */
+    /* the pump's own */
     struct ferry_task flush;
     struct ferry_timer timer;
-    uint8_t flags;
+    uint16_t flags;
 };
 
 /* Adopts a connected socket and starts reading. fd is owned from here on, also on failure: 0 or
@@ -59,7 +64,8 @@ int ferry_pump_connect(struct ferry_loop *, struct ferry_pump *, const struct fe
  * often. */
 void ferry_pump_kick(struct ferry_pump *);
 
-/* Holds back reading from the socket (on = true: stop). For owners whose other side is slow. */
+/* Holds back reading from the socket (on = true: stop). For owners whose other side is slow. What
+ * was read before is still offered to the machine. */
 void ferry_pump_hold(struct ferry_pump *, bool on);
 
 /* Ends it now; queued output is dropped. `closed` follows from the loop. Twice has no further
@@ -67,9 +73,9 @@ void ferry_pump_hold(struct ferry_pump *, bool on);
 void ferry_pump_close(struct ferry_pump *);
 void ferry_pump_reset(struct ferry_pump *); /* so that a TCP peer sees a reset */
 
-/* Takes the socket off the loop; only while the machine has no output and no input waits.
- * `detached` or, if bytes or the end came meanwhile, `detached` with -1 follows; the pump's memory
- * is the owner's again then. */
+/* Takes the socket off the loop; only while the machine has no output. `detached` follows, with -1
+ * and the socket closed if bytes or the end came meanwhile or wait in `in`; the pump's memory is
+ * the owner's again then. Nothing else is called, unless ferry_pump_close comes before. */
 void ferry_pump_detach(struct ferry_pump *);
 
 #endif
