@@ -148,7 +148,6 @@ static void framing_byte(struct ferry__chunked *c, char ch)
         }
         c->state = FERRY__CHUNK_SIZE;
         c->digits = 0;
-        c->ext_len = 0;
         break;
     default:
         trailer_byte(c, ch);

@@ -432,13 +432,11 @@ void ferry_http_body_start(struct ferry_http *m, uint64_t now_ms)
         return;
     m->started = true;
     m->wait_since = m->body_last = m->paused_since = now_ms;
-    if (!m->expects)
-        return;
-    /* Not to a client that did not wait, nor when the answer is known already. */
-    if (!m->body_offered && m->reply == FERRY__REPLY_NONE)
+    if (!m->expects || m->reply != FERRY__REPLY_NONE)
+        return; /* nobody waits, or the answer is known already */
+    m->expects = false;
+    if (!m->body_offered)
         ferry_chain_static(&m->out, FERRY_SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
-    if (m->body_offered || m->reply == FERRY__REPLY_NONE)
-        m->expects = false;
 }
 
 void ferry_http_body_pause(struct ferry_http *m, bool paused, uint64_t now_ms)

@@ -99,6 +99,12 @@ static void an_idle_connection_holds_no_memory(void **state)
     assert_null(c->m->buf);
     assert_int_equal(c->m->out.len, 0);
     assert_ptr_equal(c->m->out.segs, c->m->out.inline_segs);
+    /* Nor is the head kept while its body comes. */
+    client_sends(c, "POST /2 HTTP/1.1\r\nHost");
+    client_sends(c, ": a\r\nContent-Length: 2\r\n\r\n");
+    assert_non_null(c->m->buf);
+    client_sends(c, "x");
+    assert_null(c->m->buf);
     peer_close(c);
 }
 
@@ -187,6 +193,29 @@ static void no_byte_of_a_body_is_taken_before_it_is_wanted(void **state)
     ferry_http_body_pause(c->m, false, c->now);
     assert_int_equal(client_sends(c, "lo" GET), 2);
     assert_log(c, "head POST / 5\nbody hel\nbody lo\nend\n");
+    peer_close(c);
+}
+
+/* Nothing of one request is left over for the next. */
+static void each_request_begins_afresh(void **state)
+{
+    struct peer *c = peer_open(NULL);
+
+    (void)state;
+    c->unwanted = true;
+    client_sends(c, POST5 "\r\nhello");
+    ferry_http_body_start(c->m, c->now);
+    ferry_http_body_pause(c->m, true, c->now);
+    answer(c, 200, "ok");
+    client_sends(c, "hello");
+    client_reads(c);
+    c->out_len = 0;
+    client_sends(c, POST5 "Expect: 100-continue\r\n\r\n");
+    ferry_http_body_start(c->m, c->now);
+    client_reads(c);
+    assert_out(c, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_int_equal(client_sends(c, "hello"), 5);
+    assert_out(c, "HTTP/1.1 100 Continue\r\n\r\n" OK);
     peer_close(c);
 }
 
@@ -439,6 +468,27 @@ static void a_close_inside_a_request_gives_gone(void **state)
     }
 }
 
+/* Even when the end is told before the head was pulled. */
+static void a_close_right_behind_a_head_is_told_after_it(void **state)
+{
+    struct peer *c = peer_open(NULL);
+
+    (void)state;
+    assert_int_equal(ferry_http_recv(c->m, POST5 "\r\n", strlen(POST5 "\r\n"), c->now),
+                     strlen(POST5 "\r\n"));
+    client_closes(c);
+    assert_log(c, "head POST / 5\ngone\n");
+    assert_true(ferry_http_finished(c->m));
+    peer_close(c);
+
+    c = peer_open(NULL);
+    assert_int_equal(ferry_http_recv(c->m, GET, strlen(GET), c->now), strlen(GET));
+    client_closes(c);
+    assert_log(c, "head GET / 0\nend\n");
+    assert_out(c, OK_CLOSE);
+    peer_close(c);
+}
+
 static void a_close_between_requests_is_quiet(void **state)
 {
     struct peer *c = peer_open(NULL);
@@ -574,6 +624,7 @@ int main(void)
         cmocka_unit_test(empty_lines_before_a_request_are_few),
         cmocka_unit_test(what_is_no_http_is_refused_at_its_first_byte),
         cmocka_unit_test(no_byte_of_a_body_is_taken_before_it_is_wanted),
+        cmocka_unit_test(each_request_begins_afresh),
         cmocka_unit_test(continue_is_said_only_to_who_waits_for_it),
         cmocka_unit_test(an_unread_body_is_dropped_or_ends_the_connection),
         cmocka_unit_test(a_bad_chunk_after_the_head_is_told),
@@ -582,6 +633,7 @@ int main(void)
         cmocka_unit_test(a_connection_carries_as_many_requests_as_the_limit),
         cmocka_unit_test(a_half_close_is_answered_when_the_request_is_whole),
         cmocka_unit_test(a_close_inside_a_request_gives_gone),
+        cmocka_unit_test(a_close_right_behind_a_head_is_told_after_it),
         cmocka_unit_test(a_close_between_requests_is_quiet),
         cmocka_unit_test(the_close_lingers_only_where_it_must),
         cmocka_unit_test(draining_ends_after_the_response_under_way),

@@ -155,11 +155,13 @@ static void a_slow_reader_is_given_up(void **state)
     assert_int_equal(deadline(c), 60000);
     passes(c, 50000);
     ferry_http_sent(c->m, 1, c->now);
-    assert_int_equal(deadline(c), 110000);
+    passes(c, 55000);
+    ferry_http_sent(c->m, 1, c->now);
+    assert_int_equal(deadline(c), 115000);
     assert_int_equal(ferry_http_write(c->m, NULL, FERRY_SLICE("more")), 0);
-    passes(c, 109999);
-    assert_int_equal(deadline(c), 110000);
-    passes(c, 110000);
+    passes(c, 114999);
+    assert_int_equal(deadline(c), 115000);
+    passes(c, 115000);
     assert_log(c, "head GET / 0\nend\ngone\n");
     assert_true(ferry_http_finished(c->m));
     assert_int_equal(ferry_http_output(c->m)->len, 0);
@@ -168,6 +170,37 @@ static void a_slow_reader_is_given_up(void **state)
     /* A send that was under way may still report. */
     ferry_http_sent(c->m, 10, c->now);
     assert_int_equal(ferry_http_write(c->m, NULL, FERRY_SLICE("x")), FERRY_ECLOSED);
+    peer_close(c);
+}
+
+/* The patience with a reader begins anew with each wait. */
+static void a_reader_is_not_blamed_for_the_time_when_nothing_waited(void **state)
+{
+    struct peer *c = peer_open(NULL);
+
+    (void)state;
+    client_sends(c, GET);
+    passes(c, 50000);
+    c->unread = c->deaf = true;
+    client_sends(c, GET);
+    assert_int_equal(respond(c, 200, 100), 0);
+    assert_int_equal(deadline(c), 110000);
+    passes(c, 109999);
+    assert_int_equal(deadline(c), 110000);
+    peer_close(c);
+}
+
+static void the_pace_of_one_body_earns_nothing_for_the_next(void **state)
+{
+    static char bytes[10000];
+    struct peer *c = peer_open(NULL);
+
+    (void)state;
+    memset(bytes, 'x', sizeof bytes);
+    client_sends(c, POST("10000"));
+    client_sends_n(c, bytes, sizeof bytes);
+    client_sends(c, POST("10000"));
+    assert_int_equal(deadline(c), 30000);
     peer_close(c);
 }
 
@@ -197,6 +230,7 @@ static void lingering_ends_by_itself(void **state)
     client_sends(c, "BAD\r\n\r\n");
     assert_log(c, "bad 400\n");
     assert_true(lingers(c));
+    assert_int_equal(client_sends(c, "more"), 4);
     passes(c, 10000);
     c->unread = false;
     client_reads(c);
@@ -239,6 +273,8 @@ int main(void)
         cmocka_unit_test(no_deadline_runs_while_the_owner_works),
         cmocka_unit_test(a_wait_counts_from_the_time_that_is_known_next),
         cmocka_unit_test(a_slow_reader_is_given_up),
+        cmocka_unit_test(a_reader_is_not_blamed_for_the_time_when_nothing_waited),
+        cmocka_unit_test(the_pace_of_one_body_earns_nothing_for_the_next),
         cmocka_unit_test(a_finished_connection_that_nobody_reads_is_given_up),
         cmocka_unit_test(lingering_ends_by_itself),
         cmocka_unit_test(the_rest_of_a_body_is_not_waited_for_long),

@@ -177,6 +177,15 @@ static void interim_responses_come_before_the_response(void **state)
     assert_out(c, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" OK);
     peer_close(c);
 
+    /* 100 as the owner's own: it is not said twice. */
+    c = opened("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_int_equal(ferry_http_interim(c->m, 100, NULL, 0), 0);
+    ferry_http_body_start(c->m, c->now);
+    answer(c, 200, "ok");
+    client_reads(c);
+    assert_out(c, "HTTP/1.1 100 Continue\r\n\r\n" OK);
+    peer_close(c);
+
     c = opened("GET" V10);
     assert_int_equal(ferry_http_interim(c->m, 103, link, 1), 0);
     client_reads(c);
