@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_CLIENT_POOL_H
+#define FERRY_CLIENT_POOL_H
+
+#include "client/call.h"
+#include "io/addr.h"
+#include "io/loop.h"
+
+/*
+ * The connections to one application. The pool is one for the whole process: one cap on
+ * connections, one queue by age, what was learned about the application. Each thread has its local
+ * part, which owns the connections on its loop; a thread in need takes over a connection that lies
+ * idle in another.
+ */
+
+/* X(name, text) */
+#define FERRY_MULTIPLEX_MAP(X)                                                                     \
+    X(AUTO, "auto") /* ask the application (GET_VALUES) */                                         \
+    X(ON, "on")                                                                                    \
+    X(OFF, "off")
+
+enum ferry_multiplex {
+#define X(name, text) FERRY_MULTIPLEX_##name,
+    FERRY_MULTIPLEX_MAP(X)
+#undef X
+};
+
+/* Every zero means the default beside it. */
+struct ferry_pool_opts {
+    struct ferry_addr addr;
+    enum ferry_multiplex multiplex;
+    unsigned connections_max; /* in all threads together: 128 */
+    unsigned queue_max; /* requests that wait, in all threads together: 1024; past it OVERLOADED at
+                           once */
+    unsigned queue_timeout_ms; /* 30 000 */
+    unsigned idle_timeout_ms;  /* a kept connection without a request: 5000 */
+    unsigned
+        starve_ms; /* a new connection without an answer for so long may be one that an application
+                      with few processes has not accepted, because kept connections pin them: 20.
+                      From then on and until it is answered, connections are not kept */
+};
+
+struct ferry_pool;
+
+struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *, unsigned threads);
+void ferry_pool_free(struct ferry_pool *); /* after all local parts are closed; takes NULL */
+
+/* The part of thread `index` (< threads), on its loop; called in that thread before the loop runs.
+ * NULL: no memory. */
+struct ferry_pool_local *ferry_pool_join(struct ferry_pool *, unsigned index, struct ferry_loop *);
+
+/* Keeps no idle connection from now on; `closed` is called when none is left at all. Calls still
+ * run to their end. */
+void ferry_pool_local_close(struct ferry_pool_local *, void (*closed)(void *), void *arg);
+void ferry_pool_local_free(struct ferry_pool_local *); /* after `closed` */
+
+/* Does the application multiplex, as far as is known? */
+bool ferry_pool_multiplexes(const struct ferry_pool *);
+
+#endif
