@@ -2,6 +2,7 @@
 #ifndef FERRY_GATE_TEXT_H
 #define FERRY_GATE_TEXT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -47,6 +48,27 @@ static inline char *ferry__put_hex(char *to, uint64_t n)
         if (shift == 0)
             return to;
     }
+}
+
+/*
+ * For a terminal or a log: control bytes, C1 controls in UTF-8 and backslashes become \xHH; other
+ * bytes stay, so that text in any language can be read. Takes up to four times the length.
+ */
+static inline char *ferry__put_escaped(char *to, struct ferry_slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool c1 = c == 0xc2 && i + 1 < s.len && ((unsigned char)s.p[i + 1] & 0xe0) == 0x80;
+
+        if (c >= 0x20 && c != 0x7f && c != '\\' && !c1) {
+            *to++ = (char)c;
+            continue;
+        }
+        to = FERRY_PUT(to, "\\x");
+        *to++ = "0123456789ABCDEF"[c >> 4];
+        *to++ = "0123456789ABCDEF"[c & 15];
+    }
+    return to;
 }
 
 #endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_GATE_GATE_H
+#define FERRY_GATE_GATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/pool.h"
+#include "gate/access_log.h"
+#include "gate/mime.h"
+#include "io/loop.h"
+
+/*
+ * The HTTP gateway: requests come in over HTTP, are answered from files below a document root or by
+ * a FastCGI application. One struct ferry_gate holds what all threads share and none changes; each
+ * thread runs its own part on its own loop.
+ */
+
+enum ferry_gate_level { FERRY_GATE_ERROR, FERRY_GATE_APP, FERRY_GATE_VERBOSE };
+
+/* What the site is. All strings outlive the gate. Every zero means the default beside it. */
+struct ferry_gate_opts {
+    const char *dir;    /* document root; NULL: every path goes to the application */
+    const char *script; /* every request runs this one file; NULL: scripts are found below dir */
+    const char *index;  /* front controller and directory index: "index.php" */
+    const char *server_name;             /* SERVER_NAME; NULL: the Host of the request */
+    struct ferry_pool *pool;             /* the application; NULL: files only */
+    uint64_t body_max;                   /* 1 GiB */
+    uint32_t head_max;                   /* 64 KiB */
+    struct ferry_access_log *access_log; /* NULL: none */
+    struct ferry_mime *mime;
+    bool project_root; /* dir is a project's root rather than its public folder: hide what such
+                          roots hold */
+    /* A line for the operator, escaped and without its end; called from any thread. */
+    void (*log)(void *arg, enum ferry_gate_level, struct ferry_slice line);
+    void *log_arg;
+};
+
+struct ferry_gate;
+struct ferry_gate_thread;
+
+/* 0 and *out, or -errno when dir cannot be opened. */
+FERRY_MUST_CHECK
+int ferry_gate_new(const struct ferry_gate_opts *, struct ferry_gate **out);
+void ferry_gate_free(struct ferry_gate *); /* after its threads; takes NULL */
+
+/* The part of one thread, called before its loop runs. NULL: no memory. */
+struct ferry_gate_thread *ferry_gate_thread_new(struct ferry_gate *, unsigned index,
+                                                struct ferry_loop *);
+
+/* Accepts connections on a listening socket, which stays the caller's. 0 or -errno. */
+int ferry_gate_listen(struct ferry_gate_thread *, int fd);
+
+/*
+ * Accepts nothing more, lets requests under way finish and closes the rest; `done` is called from
+ * the loop when no connection is left.
+ */
+void ferry_gate_thread_drain(struct ferry_gate_thread *, void (*done)(void *), void *arg);
+void ferry_gate_thread_free(struct ferry_gate_thread *); /* after `done` */
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_GATE_INTERNAL_H
+#define FERRY_GATE_INTERNAL_H
+
+#include "cgi/path.h"
+#include "cgi/request.h"
+#include "cgi/response.h"
+#include "gate/docroot.h"
+#include "gate/gate.h"
+#include "http/http.h"
+#include "io/pump.h"
+#include "io/spool.h"
+
+/*
+ * What the files of the gate share: gate.c (threads and connections), exchange.c (one request from
+ * its head to its log line), body.c (its body on the way to the application), relay.c (the
+ * application's response on the way back).
+ */
+
+struct ferry_gate {
+    struct ferry_gate_opts opts;
+    char *script; /* absolute */
+};
+
+struct ferry__door; /* one listener of one thread */
+
+struct ferry_gate_thread {
+    struct ferry_gate *gate;
+    struct ferry_loop *loop;
+    struct ferry_pool_local *pool; /* NULL: files only */
+    struct ferry_docroot docroot;
+    bool has_docroot;
+    struct ferry_http_opts http_opts;
+    struct ferry_access_buf access; /* used when the gate has a log */
+    struct ferry_timer access_timer;
+    struct ferry_list doors, conns;
+    struct ferry__exchange *spare; /* exchanges that are not in use */
+    unsigned nspare;
+    /* Room for one event and one response head at a time: they are large, and used up before the
+     * next comes. */
+    struct ferry_http_event event;
+    struct ferry_cgi_response response;
+    char *path_mem;
+    size_t path_cap;
+    int64_t date_s;
+    char date[32];
+    bool draining;
+    void (*drained)(void *);
+    void *drained_arg;
+};
+
+struct ferry__gate_conn {
+    struct ferry_pump pump;
+    struct ferry_http *http;
+    struct ferry_gate_thread *thread;
+    struct ferry_list link;
+    struct ferry__exchange *x; /* the request under way */
+    bool closing;
+    bool named; /* the texts below are filled */
+    char remote_addr[46], remote_port[6];
+    char local_addr[46], local_port[6];
+};
+
+struct ferry__exchange {
+    struct ferry_call call;
+    struct ferry__gate_conn *conn;
+    struct ferry_gate_thread *thread;
+    struct ferry__exchange *next; /* among the spare ones */
+
+    /* The request: params being written, and the body on its way. */
+    struct ferry_params_writer params;
+    struct ferry_block *image;
+    struct ferry_spool body;
+    int64_t body_len; /* -1 until known */
+    uint64_t body_got;
+    uint64_t body_from_ms;
+    bool has_body, body_ended, calling, started, body_paused, body_end_written;
+
+    /* The response. */
+    struct ferry_task
+        settle; /* at the end of the turn: what came is sent, whether more follows or not */
+    struct ferry_block *first; /* bytes that have come and wait for the head or for `settle` */
+    struct ferry_slice first_bytes;
+    bool first_owned; /* `first` is the exchange's own and can take more */
+    size_t scanned;
+    struct ferry_spool kept; /* what a slow client cannot take yet, of a shared connection */
+    bool keeping, app_done, head_method, app_misframed;
+    int status;
+    uint64_t sent;
+
+    /* The log line. */
+    uint64_t began_us, called_us, app_us;
+    enum ferry_access_end end;
+    struct ferry_block *log;
+    struct ferry_slice log_method, log_target, log_referer, log_agent;
+    unsigned minor;
+    char *errors; /* the application's error stream, up to ERRORS_MAX */
+    size_t errors_len;
+};
+
+/* exchange.c */
+void ferry__exchange_begin(struct ferry__gate_conn *, const struct ferry_http_head *);
+/* Answers with an error page of the gate's own. Only before the response has begun. */
+void ferry__exchange_refuse(struct ferry__exchange *, int status, const char *why);
+/* The response is finished, cut or hopeless: logs and forgets the exchange. */
+void ferry__exchange_over(struct ferry__exchange *);
+/* The client is gone. */
+void ferry__exchange_abandon(struct ferry__exchange *, enum ferry_access_end);
+void ferry__exchange_free(struct ferry__exchange *);
+
+/* body.c */
+void ferry__body_begin(struct ferry__exchange *);
+void ferry__body_data(struct ferry__exchange *, struct ferry_block *, struct ferry_slice);
+void ferry__body_end(struct ferry__exchange *);
+void ferry__body_started(struct ferry_call *);
+void ferry__body_writable(struct ferry_call *);
+
+/* relay.c */
+void ferry__relay_out(struct ferry_call *, struct ferry_block *, struct ferry_slice);
+void ferry__relay_errors(struct ferry_call *, struct ferry_slice);
+void ferry__relay_done(struct ferry_call *, const struct ferry_call_result *);
+void ferry__relay_settle(struct ferry_task *);
+/* The client has taken bytes. */
+void ferry__relay_sent(struct ferry__exchange *);
+
+/* gate.c */
+struct ferry_slice ferry__gate_date(struct ferry_gate_thread *);
+void ferry__gate_log(struct ferry_gate_thread *, enum ferry_gate_level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void ferry__gate_name(struct ferry__gate_conn *);
+/* A line was added to the thread's access log. */
+void ferry__gate_accessed(struct ferry_gate_thread *);
+
+#endif
