@@ -1,5 +1,115 @@
 /* SPDX-License-Identifier: MIT */
-int main(void)
+/* The ferry command: one table of subcommands, help and version. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "ferry/err.h"
+
+static int help(int argc, char **argv);
+static int version(int argc, char **argv);
+
+static const struct {
+    const char *name;
+    ferry_command_fn run;
+    const char *summary;
+} commands[] = {
+    {"serve", ferry_cli_serve,
+     "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
+    {"help", help, "show this, or the help of a command"},
+    {"version", version, "show the version"},
+};
+
+void ferry_cli_say(const char *fmt, ...)
 {
-    return 64;
+    char line[2048] = "ferry: ";
+    size_t at = strlen(line);
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(line + at, sizeof line - at - 1, fmt, ap);
+    va_end(ap);
+    if (n > 0)
+        at += (size_t)n < sizeof line - at - 1 ? (size_t)n : sizeof line - at - 2;
+    line[at++] = '\n';
+    fwrite(line, 1, at, stderr);
+}
+
+int ferry_cli_size(const char *text, unsigned long long *out)
+{
+    unsigned long long n = 0, unit = 1;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (n > (1ull << 50))
+            return FERRY_EUSAGE;
+        n = n * 10 + (unsigned long long)(*at - '0');
+    }
+    if (at == text)
+        return FERRY_EUSAGE;
+    if (*at == 'k' || *at == 'K')
+        unit = 1ull << 10;
+    else if (*at == 'm' || *at == 'M')
+        unit = 1ull << 20;
+    else if (*at == 'g' || *at == 'G')
+        unit = 1ull << 30;
+    if (unit > 1)
+        at++;
+    if (*at || n > (1ull << 50) / unit)
+        return FERRY_EUSAGE;
+    *out = n * unit;
+    return 0;
+}
+
+static int version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    puts("ferry " FERRY_VERSION);
+    return FERRY_EXIT_OK;
+}
+
+static void usage(FILE *to)
+{
+    fputs(
+        "ferry carries requests to FastCGI applications.\n\nusage: ferry COMMAND [ARGUMENT...]\n\n",
+        to);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fputs("\nferry help COMMAND shows what a command takes.\n", to);
+}
+
+static int run(const char *name, int argc, char **argv)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc, argv);
+    ferry_cli_say("there is no command '%s'; ferry help lists them", name);
+    return FERRY_EXIT_USAGE;
+}
+
+static int help(int argc, char **argv)
+{
+    char *args[] = {argc > 1 ? argv[1] : NULL, (char[]){"--help"}, NULL};
+
+    if (argc > 1 && strcmp(argv[1], "help") != 0 && strcmp(argv[1], "version") != 0)
+        return run(argv[1], 2, args);
+    usage(stdout);
+    return FERRY_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return FERRY_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help(0, NULL);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+        return version(0, NULL);
+    return run(argv[1], argc - 1, argv + 1);
 }
