@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""What the end-to-end tests share: a running `ferry serve`, and a client that sends and sees raw bytes.
+
+FERRY_BUILD names the folder build/ferry lies in, FERRY_IO the value for --io.
+"""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / os.environ.get("FERRY_BUILD", "build")
+IO = os.environ.get("FERRY_IO", "auto")
+
+
+def wait_until(what, seconds=10, step=0.02):
+    """The first true value of what(), or an assertion error when there is none in time."""
+    end = time.monotonic() + seconds
+    while True:
+        value = what()
+        if value:
+            return value
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(step)
+
+
+class Response:
+    def __init__(self, status, reason, fields, body, complete):
+        self.status = status
+        self.reason = reason
+        self.fields = fields  # [(name, value)], in order
+        self.body = body
+        self.complete = complete  # ended as its framing says, not cut
+
+    def __getitem__(self, name):
+        values = [v for n, v in self.fields if n.lower() == name.lower()]
+        return ", ".join(values) if values else None
+
+    @property
+    def text(self):
+        return self.body.decode()
+
+
+class Client:
+    """One HTTP connection, by hand."""
+
+    def __init__(self, port, host="127.0.0.1", timeout=20):
+        self.socket = socket.create_connection((host, port), timeout)
+        self.buffer = b""
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def send(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def request(self, method, target, fields=(), body=b"", host="localhost"):
+        head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+        head += "".join(f"{n}: {v}\r\n" for n, v in (fields.items() if isinstance(fields, dict) else fields))
+        if body or method in ("POST", "PUT"):
+            head += f"Content-Length: {len(body)}\r\n"
+        self.send(head.encode("latin-1") + b"\r\n" + body)
+        return self.response(head_only=method == "HEAD")
+
+    def fill(self):
+        try:
+            data = self.socket.recv(65536)
+        except ConnectionResetError:
+            data = b""
+        self.buffer += data
+        return bool(data)
+
+    def line(self):
+        while b"\r\n" not in self.buffer:
+            if not self.fill():
+                return None
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        return line
+
+    def take(self, n):
+        parts, have = [self.buffer[:n]], len(self.buffer[:n])
+        self.buffer = self.buffer[n:]
+        while have < n and self.fill():
+            parts.append(self.buffer[:n - have])
+            self.buffer = self.buffer[n - have:]
+            have += len(parts[-1])
+        return b"".join(parts)
+
+    def head(self):
+        """(status, reason, fields), or None when the connection closes first."""
+        first = self.line()
+        if first is None:
+            return None
+        m = re.fullmatch(rb"HTTP/1\.1 (\d{3}) ?(.*)", first)
+        assert m, f"not a status line: {first!r}"
+        fields = []
+        while True:
+            line = self.line()
+            assert line is not None, "cut in the middle of a head"
+            if not line:
+                return int(m.group(1)), m.group(2).decode(), fields
+            name, value = line.decode("latin-1").split(":", 1)
+            fields.append((name, value.strip()))
+
+    def response(self, head_only=False, interim=None):
+        while True:
+            head = self.head()
+            if head is None:
+                return None
+            if head[0] >= 200:
+                break
+            if interim is not None:
+                interim.append(head)
+        r = Response(*head, b"", True)
+        if head_only or r.status in (204, 304):
+            return r
+        if (r["Transfer-Encoding"] or "") == "chunked":
+            r.complete = False
+            while True:
+                size = self.line()
+                if size is None:
+                    return r
+                n = int(size.split(b";")[0], 16)
+                r.body += self.take(n)
+                if len(self.take(2)) < 2:
+                    return r
+                if n == 0:
+                    r.complete = True
+                    return r
+        elif r["Content-Length"] is not None:
+            n = int(r["Content-Length"])
+            r.body = self.take(n)
+            r.complete = len(r.body) == n
+        else:
+            while self.fill():
+                pass
+            r.body, self.buffer = self.buffer, b""
+        return r
+
+    def closed(self, seconds=5):
+        """Does the other side close, without another byte, in time?"""
+        self.socket.settimeout(seconds)
+        try:
+            return not self.buffer and self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+
+
+class Ferry:
+    """A running `ferry serve` with its output in files."""
+
+    def __init__(self, folder, args, env=None, listen=True, io=IO):
+        self.folder = folder
+        self.out_path = folder / "ferry.out"
+        self.err_path = folder / "ferry.err"
+        argv = [str(BUILD / "ferry"), "serve"]
+        if listen:
+            argv += ["-l", "127.0.0.1:0"]
+        argv += ["--io", io] + [str(a) for a in args]
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, **(env or {})}, cwd=folder)
+        self.port = None
+        wait_until(lambda: self.out or self.process.poll() is not None, 20)
+        m = re.search(r":(\d+)/", self.out)
+        if m:
+            self.port = int(m.group(1))
+
+    @property
+    def out(self):
+        return self.out_path.read_text()
+
+    @property
+    def err(self):
+        return self.err_path.read_text(errors="replace")
+
+    def client(self, **kw):
+        return Client(self.port, **kw)
+
+    def get(self, target, fields=(), **kw):
+        with self.client() as c:
+            return c.request("GET", target, fields, **kw)
+
+    def post(self, target, body, fields=(), **kw):
+        with self.client() as c:
+            return c.request("POST", target, fields, body, **kw)
+
+    def children(self, pid=None):
+        """All processes below it."""
+        pids = []
+        for task in pathlib.Path(f"/proc/{pid or self.process.pid}/task").glob("*/children"):
+            try:
+                for child in task.read_text().split():
+                    pids += [int(child)] + self.children(int(child))
+            except OSError:
+                pass
+        return pids
+
+    def worker(self):
+        """The pid of the process that serves."""
+        for pid in self.children():
+            try:
+                if pathlib.Path(f"/proc/{pid}/exe").resolve() == (BUILD / "ferry").resolve():
+                    return pid
+            except OSError:
+                pass
+        raise AssertionError("no worker runs")
+
+    def stop(self, sig=signal.SIGTERM, seconds=20):
+        children = self.children()
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            for pid in [self.process.pid] + children:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    pass
+            raise
+
+
+@pytest.fixture
+def folder():
+    """A short path of our own: unix sockets have room for about a hundred bytes."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="ferry-e2e-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def serve(folder):
+    """serve(*args) starts `ferry serve` on a free port; all are stopped at the end, and must end well."""
+    running = []
+
+    def start(*args, **kw):
+        at = folder / f"run{len(running)}"
+        at.mkdir()
+        ferry = Ferry(at, args, **kw)
+        running.append(ferry)
+        return ferry
+
+    yield start
+    for ferry in running:
+        if ferry.process.poll() is None:
+            assert ferry.stop() == 0, ferry.err
+        for word in ("AddressSanitizer", "runtime error:", "ThreadSanitizer", "this must hold and does not",
+                     "LeakSanitizer"):
+            assert word not in ferry.err, ferry.err
+
+
+@pytest.fixture
+def hello(folder):
+    """The address of a running examples/hello."""
+    path = folder / "hello.sock"
+    process = subprocess.Popen([str(BUILD / "examples" / "hello"), f"unix:{path}"], stdin=subprocess.DEVNULL)
+    wait_until(path.exists)
+    yield f"unix:{path}"
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def have(*programs):
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return all(shutil.which(p, path=path) for p in programs)
+
+
+needs_php_fpm = pytest.mark.skipif(not have("php-fpm8.2") and not have("php-fpm"), reason="php-fpm is not installed")
+needs_php_cgi = pytest.mark.skipif(not have("php-cgi"), reason="php-cgi is not installed")
