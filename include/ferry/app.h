@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_APP_H
+#define FERRY_APP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ferry/err.h"
+#include "ferry/params.h"
+#include "ferry/record.h"
+#include "ferry/slice.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * The application side of FastCGI: accept connections, run a handler for each request, answer.
+ *
+ *     static void handle(struct ferry_request *r)
+ *     {
+ *         ferry_request_header(r, "Content-Type", "text/plain");
+ *         ferry_request_printf(r, "You asked for %s\n", ferry_request_param_z(r, "REQUEST_URI"));
+ *         ferry_request_finish(r, 0);
+ *     }
+ *
+ * A program has one loop and one thread; any number of requests are under way in it at once, on
+ * kept and multiplexed connections. So a handler never waits: it answers and finishes, or it leaves
+ * functions that are called when more of the body came, when there is room for more output, when
+ * some time has passed or when nobody wants the answer any more, returns, and finishes later. All
+ * functions here are called from the thread of ferry_app_run, but for ferry_app_stop.
+ *
+ * What was written leaves together when the function that wrote it returns; nothing needs a flush.
+ */
+
+struct ferry_app;
+struct ferry_request;
+
+/* Everything the library calls has this form; ferry_request_user and ferry_app_user carry the rest.
+ */
+typedef void (*ferry_request_fn)(struct ferry_request *);
+
+/* Every zero means the default that stands beside it. Grows at its end only. */
+struct ferry_app_opts {
+    size_t size;             /* of this structure, as FERRY_APP_OPTS_INIT sets it */
+    ferry_request_fn handle; /* a request's params are complete; its body may still come */
+    void *user;              /* ferry_app_user gives it back */
+    unsigned conns_max;      /* connections at once; 0 means 1024. More wait in the backlog */
+    unsigned requests_max;   /* requests at once; 0 means 1024. More are refused as OVERLOADED */
+    unsigned multiplex_max;  /* requests at once on one connection; 0 means requests_max (65,535 at
+                                most), 1 refuses to multiplex */
+    size_t params_len_max;   /* bytes of one request's params; 0 means 1 MiB. More: OVERLOADED */
+    unsigned params_max;     /* how many params; 0 means 1000, at most 65,535. More: OVERLOADED */
+    size_t body_ahead_max;   /* bytes of a body that wait for the handler before the connection is
+                                no longer read; 0 means 256 KiB */
+    size_t output_mark;      /* bytes waiting on a connection from which writes say "not now"; 0
+                                means 256 KiB */
+    size_t output_max;       /* bytes of one request's output that may wait; 0 means 8 MiB */
+    unsigned stop_max_ms;    /* how long running requests may take after a stop; 0 means 30,000 */
+    const char *io;          /* "uring", "epoll" or "auto"; NULL means auto */
+    /* The peers allowed, as in FCGI_WEB_SERVER_ADDRS (section 3.2): numeric addresses with commas.
+     * NULL takes that environment variable, "" allows everybody. */
+    const char *web_server_addrs;
+};
+
+#define FERRY_APP_OPTS_INIT                                                                        \
+    {                                                                                              \
+        sizeof(struct ferry_app_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                       \
+    }
+
+/* -- the program
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Makes an application; nothing is accepted yet. Of descriptors 0 to 2, those that are closed are
+ * opened on /dev/null, so that no connection takes their place. 0, -ENOMEM or -errno, or
+ * FERRY_EUSAGE: no handler, unknown `io`, or FCGI_WEB_SERVER_ADDRS malformed (nobody is let in by a
+ * list with a mistake in it).
+ */
+FERRY_MUST_CHECK
+int ferry_app_new(const struct ferry_app_opts *, struct ferry_app **out);
+
+/* Closes everything and frees it, requests that still run too. Not from a callback. Takes NULL. */
+void ferry_app_free(struct ferry_app *);
+
+/*
+ * Accepts connections at an address: unix:/path, /path, host:port, :port, [v6]:port or fd:N. NULL
+ * is fd:0, the listening socket that web servers and spawn-fcgi give to what they start (section
+ * 2.2). May be called for several. A Unix socket made here is removed by ferry_app_free. 0,
+ * FERRY_EUSAGE (not an address; not a listening socket), -ENOMEM or -errno; ferry_app_why then says
+ * it in words.
+ */
+FERRY_MUST_CHECK
+int ferry_app_listen(struct ferry_app *, const char *address);
+
+/* Why the last ferry_app_listen failed, or "": static memory. */
+const char *ferry_app_why(const struct ferry_app *);
+
+/*
+ * Calls ferry_app_stop when the process gets this signal, by blocking it in the calling thread and
+ * reading it as an event; so no signal is lost and none interrupts anything. The signal stays
+ * blocked after ferry_app_free. 0 or -errno.
+ */
+FERRY_MUST_CHECK
+int ferry_app_stop_on(struct ferry_app *, int signo);
+
+/*
+ * Serves until it is stopped: 0 (a program then exits with 0, section 7), or -errno when the event
+ * loop failed.
+ */
+FERRY_MUST_CHECK
+int ferry_app_run(struct ferry_app *);
+
+/*
+ * Accepts no more, finishes what runs, closes connections as they become idle, and lets
+ * ferry_app_run return. A second call, or stop_max_ms, aborts what still runs. From any thread and
+ * from signal handlers.
+ */
+void ferry_app_stop(struct ferry_app *);
+
+/* The pointer of its options. */
+void *ferry_app_user(const struct ferry_app *);
+
+/* "io_uring" or "epoll". Static memory. */
+const char *ferry_app_io(const struct ferry_app *);
+
+/* -- a request
+ * -------------------------------------------------------------------------------------------------
+ *
+ * Lives from the call of the handler until ferry_request_finish, whatever the peer does, and the
+ * handler must finish it exactly once; also after an abort. Slices and strings of a request live as
+ * long as it does.
+ */
+
+/*
+ * The value of a param, or one with p == NULL when there is none of that name; of several, the
+ * first. Takes constant time however many there are.
+ */
+struct ferry_slice ferry_request_param(struct ferry_request *, const char *name);
+
+/* The same as a C string: NULL when there is none, or when a NUL lies in it. */
+const char *ferry_request_param_z(struct ferry_request *, const char *name);
+
+/* All of them, in the order they came: how many. */
+size_t ferry_request_params(const struct ferry_request *, const struct ferry_param **out);
+
+/* What the web server asked for, and under which id. */
+enum ferry_role ferry_request_role(const struct ferry_request *);
+uint16_t ferry_request_id(const struct ferry_request *);
+
+/* Does the web server want the connection kept (FCGI_KEEP_CONN)? */
+bool ferry_request_is_kept(const struct ferry_request *);
+
+/* How many requests are under way on its connection now, this one included; 1 when the connection
+ * is gone. */
+unsigned ferry_request_concurrent(const struct ferry_request *);
+
+/* The other end of its connection, which is the web server: "127.0.0.1:40112", or "unix:" when that
+ * has no name. */
+const char *ferry_request_peer(struct ferry_request *);
+
+/* The application that accepted it. */
+struct ferry_app *ferry_request_app(const struct ferry_request *);
+
+/* A pointer of the handler's own; NULL at first. */
+void ferry_request_set_user(struct ferry_request *, void *user);
+void *ferry_request_user(const struct ferry_request *);
+
+/* Zeroed memory that goes with the request, aligned for anything. NULL when memory is out. */
+void *ferry_request_alloc(struct ferry_request *, size_t n);
+
+/*
+ * Calls `fn` once, `ms` from now (about 20 ms late at most, never early). One at a time: another
+ * call replaces the first. NULL stops it.
+ */
+void ferry_request_after(struct ferry_request *, unsigned ms, ferry_request_fn fn);
+
+/*
+ * Called once when the web server aborted the request (section 5.4) or its connection broke. The
+ * handler still finishes it, then or later, with an app status of its choice. Without such a
+ * function the one of on_body is called, or else that of on_writable: so whoever waits for anything
+ * of the peer's is told.
+ */
+void ferry_request_on_abort(struct ferry_request *, ferry_request_fn fn);
+bool ferry_request_is_aborted(const struct ferry_request *);
+
+/* -- its body: the STDIN stream
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Calls `fn` from the loop when more of the body came, or its end, and once soon if there is
+ * something already. What it does not consume stays: past body_ahead_max bytes the connection is
+ * not read, which is how a slow handler slows a fast upload down (and with it the other requests on
+ * a multiplexed connection). Bytes left alone do not call `fn` again; new ones do.
+ */
+void ferry_request_on_body(struct ferry_request *, ferry_request_fn fn);
+
+/*
+ * The bytes at the front of the body, as far as they lie together: 1 with *out, which lives until
+ * ferry_request_body_consume; 0 when none are here now; FERRY_EABORTED when no more will come and
+ * the end was not seen.
+ */
+FERRY_MUST_CHECK
+int ferry_request_body(struct ferry_request *, struct ferry_slice *out);
+
+/* Done with n bytes of the front, at most as many as ferry_request_body gave. */
+void ferry_request_body_consume(struct ferry_request *, size_t n);
+
+/* The two together, by copying: bytes read, 0 when none are here now, or FERRY_EABORTED. */
+FERRY_MUST_CHECK
+ssize_t ferry_request_read(struct ferry_request *, void *out, size_t cap);
+
+/* All of the body was consumed, and its end was seen. CONTENT_LENGTH is not looked at: compare. */
+bool ferry_request_body_is_over(const struct ferry_request *);
+
+/* -- its answer: the STDOUT stream
+ * -------------------------------------------------------------------------------------------------
+ *
+ * A header block as in CGI (RFC 3875 section 6), then the content. Errors of writing stick: after
+ * one, all writes of the request return it, and if the handler finishes with app status 0 it
+ * becomes 1.
+ */
+
+/* "Status: 404 Not Found". Once, before the content; without it the status is 200. 0, FERRY_EUSAGE
+ * for anything outside 100-999 or too late, or the sticky error. */
+int ferry_request_status(struct ferry_request *, int status);
+
+/*
+ * One header line, before the content. Without a Content-Type, text/plain; charset=utf-8 is added
+ * when there is content. 0; FERRY_EUSAGE for a name that is not a token, a value with CR, LF or
+ * NUL, or when content was written already; or the sticky error.
+ */
+int ferry_request_header(struct ferry_request *, const char *name, const char *value);
+
+/* The handler writes the header block itself, with its empty line, as the first part of its
+ * content. Before anything else was written: 0 or FERRY_EUSAGE. */
+int ferry_request_raw(struct ferry_request *);
+
+/*
+ * Writes content: a copy of n bytes. All of it or nothing is taken.
+ *   1  taken, and more may come
+ *   0  taken; but output_mark bytes wait for the peer: better go on when on_writable's function is
+ *      called
+ *   FERRY_ELIMIT    not taken: more than output_max bytes of this request would wait
+ *   FERRY_EABORTED  not taken: nobody wants it any more
+ *   -ENOMEM
+ * So a small answer needs no look at the result, and a large one is written while it is 1.
+ */
+int ferry_request_write(struct ferry_request *, const void *bytes, size_t n);
+
+/*
+ * The same without a copy: the bytes must stay as they are until `release(arg)` is called, which
+ * happens exactly once, also on errors, and perhaps before this returns. NULL for bytes that
+ * outlive the application (static ones).
+ */
+int ferry_request_write_ref(struct ferry_request *, const void *bytes, size_t n,
+                            void (*release)(void *arg), void *arg);
+
+/* The same for a formatted text. */
+int ferry_request_printf(struct ferry_request *, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
+/* Calls `fn` from the loop when there is room again, each time after a write returned 0. */
+void ferry_request_on_writable(struct ferry_request *, ferry_request_fn fn);
+
+/*
+ * One line on the STDERR stream, which web servers write into their log beside the request; the
+ * line feed is added. Returns as ferry_request_write.
+ */
+int ferry_request_log(struct ferry_request *, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
+/*
+ * Ends the request with the status a CGI program would have exited with; 0 is success. The pointer
+ * is not valid after this. What is still missing is ended too: the header block, the streams. A
+ * body that was not read is dropped.
+ */
+void ferry_request_finish(struct ferry_request *, int app_status);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_APP_APP_H
+#define FERRY_APP_APP_H
+
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "app/addrs.h"
+#include "app/arena.h"
+#include "app/vars.h"
+#include "base/chain.h"
+#include "fcgi/conn.h"
+#include "ferry/app.h"
+#include "io/pump.h"
+
+/*
+ * What the files of this folder share. An application has peers (connections) and requests. A
+ * request belongs to its peer while the connection lives, and to the application's orphans after
+ * that, until its handler finishes it.
+ */
+
+#define FERRY__REQUEST_OUT 4096 /* output gathered before it becomes a record */
+#define FERRY__REQUEST_MEM                                                                         \
+    4096 /* params and the handler's allocations, before blocks are taken                          \
+          */
+
+/* What a request waits to be told; several at once become one visit of the loop. */
+enum ferry__poke {
+    FERRY__POKE_ABORT = 1,
+    FERRY__POKE_START = 2,
+    FERRY__POKE_BODY = 4,
+    FERRY__POKE_WRITABLE = 8,
+};
+
+enum ferry__head {
+    FERRY__HEAD_NONE,  /* nothing written yet */
+    FERRY__HEAD_OPEN,  /* header lines written */
+    FERRY__HEAD_CLOSED /* the empty line is written, or left to the handler */
+};
+
+struct ferry__peer {
+    struct ferry_pump pump;
+    struct ferry_conn *fcgi;
+    struct ferry_app *app;
+    struct ferry_list link;     /* in app->peers, or app->idle_peers when unused */
+    struct ferry_list requests; /* by request.link */
+    struct ferry_list writers;  /* by request.writer: told to wait for room, the longest first */
+    uint64_t sent;              /* bytes that left, ever */
+    unsigned held;              /* requests whose unread body keeps it from being read */
+    bool closing;
+};
+
+struct ferry_request {
+    struct ferry_app *app;
+    struct ferry__peer *peer; /* NULL when the connection is gone */
+    struct ferry_list link;
+    struct ferry_list poked;  /* in app->poked while pokes != 0 */
+    struct ferry_list dirty;  /* in app->dirty while out_len > 0 */
+    struct ferry_list writer; /* in peer->writers */
+    struct ferry_timer timer;
+    struct ferry_chain body; /* what came and was not consumed */
+
+    /* From here on all is zero in a new request. */
+    ferry_request_fn after, on_abort, on_body, on_writable;
+    void *user;
+    uint16_t id;
+    uint16_t role;
+    bool kept, started, aborted, finished;
+    bool body_ended, holding;
+    bool status_set, type_set, err_used;
+    uint8_t head;   /* enum ferry__head */
+    uint8_t pokes;  /* enum ferry__poke */
+    unsigned calls; /* of its functions that have not returned */
+    int err;        /* the first of its output */
+    int body_err;
+    int app_status;
+    const char *peer_text;
+    uint64_t own;       /* bytes of its output queued since it last had none waiting ... */
+    uint64_t own_until; /* ... which all left when the peer has sent so many */
+
+    struct ferry__vars vars;
+    struct ferry__arena arena;
+    char *params; /* the PARAMS stream so far, in `mem` or in a block of its own */
+    size_t params_len, params_cap;
+    struct ferry_block *params_block;
+    size_t out_len;
+
+    _Alignas(max_align_t) char out[FERRY__REQUEST_OUT];
+    _Alignas(max_align_t) char mem[FERRY__REQUEST_MEM];
+};
+
+struct ferry__listener {
+    struct ferry_listener base;
+    struct ferry_app *app;
+    struct ferry_list link;
+    int fd;
+    bool open;    /* the loop has it */
+    char *unlink; /* path of a socket made here */
+};
+
+struct ferry_app {
+    struct ferry_app_opts opts; /* every default filled in */
+    struct ferry_loop *loop;
+    struct ferry__addrs allowed;
+    struct ferry_block static_block; /* stands for memory that outlives the application */
+    struct ferry_list listeners, peers, orphans;
+    struct ferry_list poked, dirty;
+    struct ferry_list idle_peers, idle_requests; /* kept for the next, at most IDLE_MAX each */
+    unsigned npeers, nrequests, nidle_peers, nidle_requests;
+    struct ferry_task settle; /* what was poked while poking */
+    struct ferry_timer stop_timer;
+    struct ferry_watch signals;
+    sigset_t signal_set;
+    bool watching; /* `signals` is on the loop */
+    bool settling, stopping, cut, full;
+    atomic_uint stops; /* calls of ferry_app_stop */
+    unsigned stops_seen;
+    const char *why;
+};
+
+#define FERRY__IDLE_MAX 256
+
+/* -- app.c */
+
+/* Calls what was poked and sends what was gathered. Ends everything the loop calls in this folder.
+ */
+void ferry__app_settle(struct ferry_app *);
+/* No more connections at once: stops accepting until one goes. */
+void ferry__app_full(struct ferry_app *);
+/* A peer, a listener or a request went: may more be accepted, is the application at its end? */
+void ferry__app_fewer(struct ferry_app *);
+
+/* -- peer.c */
+
+void ferry__peer_accept(struct ferry_app *, int fd); /* takes over fd */
+/* Aborts its requests and closes it. */
+void ferry__peer_cut(struct ferry__peer *);
+void ferry__peer_free(struct ferry__peer *);
+
+/* -- request.c */
+
+/* A request without params; NULL when memory is out. */
+struct ferry_request *ferry__request_new(struct ferry__peer *,
+                                         const struct ferry_conn_event *begin);
+/* More of its PARAMS stream: 0, or FERRY_ELIMIT or -ENOMEM. */
+int ferry__request_params(struct ferry_request *, struct ferry_slice);
+/* The stream's end: 0, or as ferry__vars_parse. */
+int ferry__request_parse(struct ferry_request *);
+/* The connection has no more to do with it. */
+void ferry__request_orphan(struct ferry_request *);
+/* Nobody holds it: takes it out of everything, for use again. */
+void ferry__request_recycle(struct ferry_request *);
+void ferry__request_poke(struct ferry_request *, enum ferry__poke);
+/* Calls the handler's functions for what is poked. It may be gone afterwards. */
+void ferry__request_run(struct ferry_request *);
+
+/* -- body.c */
+
+void ferry__request_input(struct ferry_request *, struct ferry_block *, struct ferry_slice);
+void ferry__request_input_end(struct ferry_request *);
+/* No longer keeps its connection from being read. */
+void ferry__request_unhold(struct ferry_request *);
+
+/* -- reply.c */
+
+/* Turns what is gathered into a record. */
+void ferry__request_flush(struct ferry_request *);
+/* Everything that is missing, and END_REQUEST with its app status. */
+void ferry__request_end(struct ferry_request *);
+/* Less waits for the peer than before: tells those who wait for that. */
+void ferry__peer_wake(struct ferry__peer *);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection of a web server's: joins the FastCGI machine to its socket and turns the machine's
+ * events into requests. A handler is called only when all that arrived with its params has been
+ * read, so a small request has its body there, and nothing of it is left unread when the connection
+ * closes behind the answer.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "app/app.h"
+#include "base/assert.h"
+#include "io/addr.h"
+
+static struct ferry__peer *peer_of(struct ferry_pump *pump)
+{
+    return ferry_container(pump, struct ferry__peer, pump);
+}
+
+/* -- events
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void refuse(struct ferry__peer *p, uint16_t id)
+{
+    int err = ferry_conn_end(p->fcgi, id, 0, FERRY_OVERLOADED);
+
+    (void)err; /* a connection in trouble says so at its next event */
+    ferry_pump_kick(&p->pump);
+}
+
+static void begin(struct ferry__peer *p, const struct ferry_conn_event *ev)
+{
+    struct ferry_app *app = p->app;
+    struct ferry_request *r =
+        app->nrequests < app->opts.requests_max ? ferry__request_new(p, ev) : NULL;
+
+    if (r)
+        ferry_conn_set_user(p->fcgi, ev->id, r);
+    else
+        refuse(p, ev->id);
+}
+
+static void params_end(struct ferry__peer *p, struct ferry_request *r)
+{
+    int err = ferry__request_parse(r);
+
+    if (err == 0) {
+        ferry__request_poke(r, FERRY__POKE_START);
+    } else if (err == FERRY_EPROTOCOL) {
+        ferry__peer_cut(p);
+    } else {
+        refuse(p, r->id);
+        ferry__request_recycle(r);
+    }
+}
+
+static void aborted(struct ferry__peer *p, struct ferry_request *r)
+{
+    if (!r->started) {
+        r->app_status = 0;
+        r->aborted = true;
+        ferry__request_end(r);
+        ferry__request_recycle(r);
+    } else if (!r->aborted) {
+        r->aborted = true;
+        ferry_chain_clear(&r->body);
+        ferry__request_unhold(r);
+        ferry__request_poke(r, FERRY__POKE_ABORT);
+    }
+    ferry_pump_kick(&p->pump);
+}
+
+/* On a Unix socket the kernel tells "closed" from "sends no more". */
+static bool hung_up(const struct ferry__peer *p)
+{
+    struct pollfd at = {.fd = p->pump.stream.fd};
+
+    return poll(&at, 1, 0) > 0 && (at.revents & (POLLHUP | POLLERR));
+}
+
+/* The peer closed its sending side. It may still read the answers to what it sent whole. */
+static void cut(struct ferry__peer *p)
+{
+    if (hung_up(p)) {
+        ferry__peer_cut(p);
+        return;
+    }
+    ferry_list_each (at, next, &p->requests) {
+        struct ferry_request *r = ferry_container(at, struct ferry_request, link);
+
+        if (!r->body_ended)
+            aborted(p, r);
+    }
+    if (ferry_list_empty(&p->requests))
+        ferry__peer_cut(p);
+}
+
+static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
+{
+    struct ferry_request *r = ev->user;
+
+    switch (ev->type) {
+    case FERRY_CONN_BEGIN:
+        begin(p, ev);
+        break;
+    case FERRY_CONN_PARAMS:
+        if (ferry__request_params(r, ev->data) < 0) {
+            refuse(p, r->id);
+            ferry__request_recycle(r);
+        }
+        break;
+    case FERRY_CONN_PARAMS_END:
+        params_end(p, r);
+        break;
+    case FERRY_CONN_STDIN:
+        ferry__request_input(r, p->pump.in_block, ev->data);
+        break;
+    case FERRY_CONN_STDIN_END:
+        ferry__request_input_end(r);
+        break;
+    case FERRY_CONN_ABORT:
+        aborted(p, r);
+        break;
+    case FERRY_CONN_CUT:
+        cut(p);
+        break;
+    default: /* DATA is for filters; CLOSED leaves nothing to do but what `finished` does */
+        break;
+    }
+}
+
+/* -- the pump's functions
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void ready(struct ferry_pump *pump)
+{
+    struct ferry__peer *p = peer_of(pump);
+    struct ferry_conn_event ev;
+    int n = 0;
+
+    while (!p->closing && (n = ferry_conn_event(p->fcgi, &ev)) > 0)
+        on_event(p, &ev);
+    if (n < 0)
+        ferry__peer_cut(p);
+    if (p->closing || pump->in.len == 0)
+        ferry__app_settle(p->app);
+}
+
+static void failed(struct ferry_pump *pump, int err)
+{
+    struct ferry__peer *p = peer_of(pump);
+
+    (void)err;
+    ferry__peer_cut(p);
+    ferry__app_settle(p->app);
+}
+
+static void finished(struct ferry_pump *pump)
+{
+    failed(pump, 0);
+}
+
+static void sent(struct ferry_pump *pump, size_t n)
+{
+    struct ferry__peer *p = peer_of(pump);
+
+    p->sent += n;
+    if (!ferry_list_empty(&p->writers)) {
+        ferry__peer_wake(p);
+        ferry__app_settle(p->app);
+    }
+}
+
+static void closed(struct ferry_pump *pump)
+{
+    struct ferry__peer *p = peer_of(pump);
+    struct ferry_app *app = p->app;
+
+    ferry_list_remove(&p->link);
+    ferry__peer_free(p);
+    ferry__app_fewer(app);
+}
+
+static const struct ferry_pump_fns pump_fns = {
+    .ready = ready, .failed = failed, .finished = finished, .sent = sent, .closed = closed};
+
+/* -- coming and going
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static bool is_allowed(const struct ferry_app *app, int fd)
+{
+    struct ferry_addr peer;
+
+    return !app->allowed.list ||
+           (ferry_addr_peer(fd, &peer) == 0 && ferry__addrs_allow(&app->allowed, &peer.any));
+}
+
+static struct ferry__peer *peer_new(struct ferry_app *app)
+{
+    struct ferry_conn_opts opts = {
+        .side = FERRY_CONN_APP,
+        .blocks = ferry_loop_blocks(app->loop),
+        .requests_max = (uint16_t)app->opts.multiplex_max,
+        .max_conns = app->opts.conns_max,
+        .max_reqs = app->opts.requests_max,
+    };
+    struct ferry_list *l = ferry_list_first(&app->idle_peers);
+    struct ferry__peer *p = l ? ferry_container(l, struct ferry__peer, link) : malloc(sizeof *p);
+
+    if (l) {
+        ferry_list_remove(l);
+        app->nidle_peers--;
+    }
+    if (!p)
+        return NULL;
+    memset(p, 0, sizeof *p);
+    p->app = app;
+    p->fcgi = ferry_conn_new(&opts);
+    if (!p->fcgi) {
+        free(p);
+        return NULL;
+    }
+    ferry_list_init(&p->link);
+    ferry_list_init(&p->requests);
+    ferry_list_init(&p->writers);
+    app->npeers++;
+    return p;
+}
+
+void ferry__peer_free(struct ferry__peer *p)
+{
+    struct ferry_app *app = p->app;
+
+    ferry_conn_free(p->fcgi);
+    app->npeers--;
+    if (app->nidle_peers < FERRY__IDLE_MAX) {
+        app->nidle_peers++;
+        ferry_list_push_front(&app->idle_peers, &p->link);
+    } else {
+        free(p);
+    }
+}
+
+void ferry__peer_accept(struct ferry_app *app, int fd)
+{
+    struct ferry__peer *p;
+
+    if (app->stopping || !is_allowed(app, fd) || !(p = peer_new(app))) {
+        close(fd);
+        return;
+    }
+    if (ferry_pump_open(app->loop, &p->pump, &pump_fns, &ferry_conn_machine, p->fcgi, fd) < 0) {
+        ferry__peer_free(p);
+        return;
+    }
+    ferry_list_push(&app->peers, &p->link);
+    if (app->npeers >= app->opts.conns_max)
+        ferry__app_full(app);
+}
+
+void ferry__peer_cut(struct ferry__peer *p)
+{
+    struct ferry_list *l;
+
+    if (p->closing)
+        return;
+    p->closing = true;
+    while ((l = ferry_list_first(&p->requests)))
+        ferry__request_orphan(ferry_container(l, struct ferry_request, link));
+    ferry_pump_close(&p->pump);
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A request's answer. Small writes gather in the request and become one record when the function of
+ * the handler's that made them returns, or the gathering is full; large ones become records at
+ * once.
+ *
+ * How much of one request's output still waits is not known exactly, since requests share the
+ * connection's queue. It is at most what the request queued since it last had nothing waiting, and
+ * at most what the whole connection has waiting; the smaller of both is what output_max bounds.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/app.h"
+#include "http/http.h"
+
+#define REF_MIN 1024 /* below this a copy is cheaper than a segment of its own */
+
+static size_t waiting(const struct ferry__peer *p)
+{
+    return ferry_conn_output(p->fcgi)->len;
+}
+
+static size_t own_waiting(const struct ferry_request *r)
+{
+    size_t all = waiting(r->peer);
+    uint64_t own = r->peer->sent >= r->own_until ? 0 : r->own;
+
+    return (own < all ? (size_t)own : all) + r->out_len;
+}
+
+/* n bytes were queued: they have left when all that waits now has. */
+static void queued(struct ferry_request *r, size_t n)
+{
+    if (r->peer->sent >= r->own_until)
+        r->own = 0;
+    r->own += n;
+    r->own_until = r->peer->sent + waiting(r->peer);
+    ferry_pump_kick(&r->peer->pump);
+}
+
+static int fail(struct ferry_request *r, int err)
+{
+    if (!r->err)
+        r->err = err;
+    return r->err;
+}
+
+static int queue(struct ferry_request *r, enum ferry_record_type stream, struct ferry_block *b,
+                 struct ferry_slice bytes)
+{
+    int err = ferry_conn_write(r->peer->fcgi, r->id, stream, b, bytes);
+
+    if (err < 0)
+        return fail(r, err);
+    queued(r, bytes.len);
+    return 0;
+}
+
+void ferry__request_flush(struct ferry_request *r)
+{
+    ferry_list_remove(&r->dirty);
+    if (r->out_len && r->peer && !r->aborted && !r->err)
+        queue(r, FERRY_STDOUT, NULL, ferry_slice(r->out, r->out_len));
+    r->out_len = 0;
+}
+
+/* Room for n bytes, at most as many as gather. */
+static char *gather(struct ferry_request *r, size_t n)
+{
+    if (sizeof r->out - r->out_len < n)
+        ferry__request_flush(r);
+    if (r->out_len == 0)
+        ferry_list_push(&r->app->dirty, &r->dirty);
+    r->out_len += n;
+    return r->out + r->out_len - n;
+}
+
+static void add(struct ferry_request *r, struct ferry_slice bytes)
+{
+    if (bytes.len <= sizeof r->out)
+        memcpy(gather(r, bytes.len), bytes.p, bytes.len);
+    else {
+        ferry__request_flush(r);
+        if (!r->err)
+            queue(r, FERRY_STDOUT, NULL, bytes);
+    }
+}
+
+/* May n more bytes be written? */
+static int check(struct ferry_request *r, size_t n)
+{
+    size_t waits;
+
+    if (r->err)
+        return r->err;
+    if (r->aborted || !r->peer)
+        return FERRY_EABORTED;
+    waits = own_waiting(r);
+    if (waits > r->app->opts.output_max || n > r->app->opts.output_max - waits)
+        return fail(r, FERRY_ELIMIT);
+    return 0;
+}
+
+static int taken(struct ferry_request *r)
+{
+    if (r->err)
+        return r->err;
+    if (waiting(r->peer) + r->out_len < r->app->opts.output_mark)
+        return 1;
+    if (ferry_list_empty(&r->writer))
+        ferry_list_push(&r->peer->writers, &r->writer);
+    return 0;
+}
+
+void ferry__peer_wake(struct ferry__peer *p)
+{
+    struct ferry_list *l;
+
+    if (waiting(p) > p->app->opts.output_mark / 2)
+        return;
+    while ((l = ferry_list_first(&p->writers))) {
+        ferry_list_remove(l);
+        ferry__request_poke(ferry_container(l, struct ferry_request, writer), FERRY__POKE_WRITABLE);
+    }
+}
+
+void ferry_request_on_writable(struct ferry_request *r, ferry_request_fn fn)
+{
+    r->on_writable = fn;
+}
+
+/* -- the header block
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static bool is_token(const char *s)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+
+    if (!*s)
+        return false;
+    for (; *s; s++)
+        if (!((*s >= '0' && *s <= '9') || (*s >= 'A' && *s <= 'Z') || (*s >= 'a' && *s <= 'z') ||
+              strchr(others, *s)))
+            return false;
+    return true;
+}
+
+static int header(struct ferry_request *r, struct ferry_slice name, struct ferry_slice value)
+{
+    int err = check(r, name.len + value.len + 4);
+
+    if (err < 0)
+        return err;
+    r->head = FERRY__HEAD_OPEN;
+    add(r, name);
+    add(r, FERRY_SLICE(": "));
+    add(r, value);
+    add(r, FERRY_SLICE("\r\n"));
+    return r->err;
+}
+
+int ferry_request_header(struct ferry_request *r, const char *name, const char *value)
+{
+    struct ferry_slice n = ferry_slice_z(name), v = ferry_slice_z(value);
+
+    if (r->head == FERRY__HEAD_CLOSED || !is_token(name) || strpbrk(value, "\r\n"))
+        return FERRY_EUSAGE;
+    if (ferry_slice_eq_nocase(n, FERRY_SLICE("Content-Type")))
+        r->type_set = true;
+    return header(r, n, v);
+}
+
+int ferry_request_status(struct ferry_request *r, int status)
+{
+    char text[80];
+    int n;
+
+    if (r->head == FERRY__HEAD_CLOSED || r->status_set || status < 100 || status > 999)
+        return FERRY_EUSAGE;
+    r->status_set = true;
+    n = snprintf(text, sizeof text, "%d %s", status, ferry_http_reason(status));
+    return header(r, FERRY_SLICE("Status"), ferry_slice(text, (size_t)n));
+}
+
+int ferry_request_raw(struct ferry_request *r)
+{
+    if (r->head != FERRY__HEAD_NONE)
+        return FERRY_EUSAGE;
+    r->head = FERRY__HEAD_CLOSED;
+    return 0;
+}
+
+static void close_head(struct ferry_request *r, bool content)
+{
+    if (r->head == FERRY__HEAD_CLOSED || (r->head == FERRY__HEAD_NONE && !content))
+        return;
+    if (content && !r->type_set)
+        add(r, FERRY_SLICE("Content-Type: text/plain; charset=utf-8\r\n"));
+    r->head = FERRY__HEAD_CLOSED;
+    add(r, FERRY_SLICE("\r\n"));
+}
+
+/* -- the content
+ * ------------------------------------------------------------------------------------------------
+ */
+
+int ferry_request_write(struct ferry_request *r, const void *bytes, size_t n)
+{
+    int err = check(r, n);
+
+    if (err < 0)
+        return err;
+    if (n) {
+        close_head(r, true);
+        add(r, ferry_slice(bytes, n));
+    }
+    return taken(r);
+}
+
+struct ref {
+    struct ferry_block block;
+    void (*release)(void *arg);
+    void *arg;
+};
+
+static void ref_put(void *home, struct ferry_block *b)
+{
+    struct ref *ref = home;
+
+    (void)b;
+    ref->release(ref->arg);
+    free(ref);
+}
+
+int ferry_request_write_ref(struct ferry_request *r, const void *bytes, size_t n,
+                            void (*release)(void *arg), void *arg)
+{
+    struct ferry_block *b = &r->app->static_block;
+    struct ref *ref;
+    int err = n < REF_MIN ? ferry_request_write(r, bytes, n) : check(r, 0);
+
+    if (err < 0 || n < REF_MIN)
+        goto released;
+    if (release) {
+        ref = malloc(sizeof *ref);
+        if (!ref) {
+            err = fail(r, -ENOMEM);
+            goto released;
+        }
+        *ref = (struct ref){
+            .block = {.put = ref_put, .home = ref, .refs = 1}, .release = release, .arg = arg};
+        b = &ref->block;
+    }
+    close_head(r, true);
+    ferry__request_flush(r);
+    if (!r->err)
+        queue(r, FERRY_STDOUT, b, ferry_slice(bytes, n));
+    if (release)
+        ferry_block_unref(b);
+    return taken(r);
+released:
+    if (release)
+        release(arg);
+    return err;
+}
+
+/* Formats into `small` or into memory of its own, which the caller frees when *text is not `small`.
+ */
+static int format_text(struct ferry_request *r, const char *format, va_list args, char *small,
+                       size_t cap, char **text)
+{
+    va_list again;
+    int n;
+
+    va_copy(again, args);
+    n = vsnprintf(small, cap, format, args);
+    *text = small;
+    if (n < 0) {
+        n = fail(r, FERRY_EUSAGE);
+    } else if ((size_t)n >= cap) {
+        *text = malloc((size_t)n + 1);
+        if (!*text) {
+            *text = small;
+            n = fail(r, -ENOMEM);
+        } else {
+            vsnprintf(*text, (size_t)n + 1, format, again);
+        }
+    }
+    va_end(again);
+    return n;
+}
+
+int ferry_request_printf(struct ferry_request *r, const char *format, ...)
+{
+    char small[1024], *text;
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = format_text(r, format, args, small, sizeof small, &text);
+    va_end(args);
+    if (n >= 0)
+        n = ferry_request_write(r, text, (size_t)n);
+    if (text != small)
+        free(text);
+    return n;
+}
+
+int ferry_request_log(struct ferry_request *r, const char *format, ...)
+{
+    char small[1024], *text;
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = format_text(r, format, args, small, sizeof small, &text);
+    va_end(args);
+    if (n >= 0) {
+        int err = check(r, (size_t)n + 1);
+
+        if (err == 0) {
+            text[n++] = '\n'; /* where its NUL stood */
+            err = queue(r, FERRY_STDERR, NULL, ferry_slice(text, (size_t)n));
+        }
+        n = err < 0 ? err : taken(r);
+    }
+    if (text != small)
+        free(text);
+    return n;
+}
+
+/* -- the end
+ * ------------------------------------------------------------------------------------------------
+ */
+
+void ferry__request_end(struct ferry_request *r)
+{
+    struct ferry__peer *p = r->peer;
+    int err;
+
+    if (!p)
+        return;
+    if (!r->aborted && !r->err)
+        close_head(r, false);
+    ferry__request_flush(r);
+    err = ferry_conn_end(p->fcgi, r->id, (uint32_t)r->app_status, FERRY_REQUEST_COMPLETE);
+    (void)err; /* a connection in trouble says so at its next event */
+    ferry_pump_kick(&p->pump);
+}

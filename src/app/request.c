@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One request: born at BEGIN_REQUEST, shown to the handler when its params are complete, and the
+ * handler's until it is finished. Request objects are used again with the memory inside them, so a
+ * small request allocates nothing.
+ *
+ * The handler may finish any request from any of its functions, so nothing is touched after a call
+ * but `calls`, which keeps the object from being recycled under a function that still runs.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "app/app.h"
+#include "base/assert.h"
+#include "io/addr.h"
+
+static void timer_fired(struct ferry_timer *t)
+{
+    struct ferry_request *r = ferry_container(t, struct ferry_request, timer);
+    struct ferry_app *app = r->app;
+    ferry_request_fn fn = r->after;
+
+    r->after = NULL;
+    r->calls++;
+    fn(r);
+    if (--r->calls == 0 && r->finished)
+        ferry__request_recycle(r);
+    ferry__app_settle(app);
+}
+
+static struct ferry_request *take(struct ferry_app *app)
+{
+    struct ferry_list *l = ferry_list_first(&app->idle_requests);
+    struct ferry_request *r;
+
+    if (l) {
+        ferry_list_remove(l);
+        app->nidle_requests--;
+        return ferry_container(l, struct ferry_request, link);
+    }
+    r = malloc(sizeof *r);
+    if (!r)
+        return NULL;
+    r->app = app;
+    ferry_list_init(&r->link);
+    ferry_list_init(&r->poked);
+    ferry_list_init(&r->dirty);
+    ferry_list_init(&r->writer);
+    ferry_timer_init(&r->timer, timer_fired);
+    ferry_chain_init(&r->body, ferry_loop_blocks(app->loop));
+    return r;
+}
+
+struct ferry_request *ferry__request_new(struct ferry__peer *peer,
+                                         const struct ferry_conn_event *begin)
+{
+    struct ferry_request *r = take(peer->app);
+
+    if (!r)
+        return NULL;
+    memset(&r->after, 0,
+           offsetof(struct ferry_request, out) - offsetof(struct ferry_request, after));
+    r->peer = peer;
+    r->id = begin->id;
+    r->role = begin->begin.role;
+    r->kept = begin->begin.flags & FERRY_KEEP_CONN;
+    r->params = r->mem;
+    r->params_cap = sizeof r->mem;
+    ferry_list_push(&peer->requests, &r->link);
+    peer->app->nrequests++;
+    return r;
+}
+
+int ferry__request_params(struct ferry_request *r, struct ferry_slice more)
+{
+    size_t max = r->app->opts.params_len_max, need, cap;
+    struct ferry_block *b;
+
+    if (more.len > max - r->params_len)
+        return FERRY_ELIMIT;
+    need = r->params_len + more.len + 1; /* vars.c writes a NUL behind the last */
+    if (need > r->params_cap) {
+        cap = 2 * r->params_cap;
+        if (cap > max + 1)
+            cap = max + 1;
+        b = ferry_block_get(ferry_loop_blocks(r->app->loop), cap > need ? cap : need);
+        if (!b)
+            return -ENOMEM;
+        memcpy(b->data, r->params, r->params_len);
+        ferry_block_unref(r->params_block);
+        r->params_block = b;
+        r->params = b->data;
+        r->params_cap = b->cap;
+    }
+    memcpy(r->params + r->params_len, more.p, more.len);
+    r->params_len += more.len;
+    return 0;
+}
+
+int ferry__request_parse(struct ferry_request *r)
+{
+    size_t used = r->params_len + 1;
+
+    ferry__arena_init(&r->arena, ferry_loop_blocks(r->app->loop), r->params + used,
+                      r->params_cap - used);
+    return ferry__vars_parse(&r->vars, &r->arena, r->params, r->params_len,
+                             r->app->opts.params_max);
+}
+
+void ferry__request_orphan(struct ferry_request *r)
+{
+    ferry_list_remove(&r->link);
+    ferry_list_remove(&r->writer);
+    ferry__request_unhold(r);
+    r->peer = NULL;
+    if (!r->started) {
+        ferry__request_recycle(r);
+        return;
+    }
+    ferry_list_push(&r->app->orphans, &r->link);
+    if (!r->aborted) {
+        r->aborted = true;
+        ferry__request_poke(r, FERRY__POKE_ABORT);
+    }
+}
+
+void ferry__request_recycle(struct ferry_request *r)
+{
+    struct ferry_app *app = r->app;
+
+    ferry__request_unhold(r);
+    ferry_list_remove(&r->link);
+    ferry_list_remove(&r->poked);
+    ferry_list_remove(&r->dirty);
+    ferry_list_remove(&r->writer);
+    ferry_timer_stop(&r->timer);
+    ferry_chain_clear(&r->body);
+    ferry__arena_fini(&r->arena);
+    ferry_block_unref(r->params_block);
+    app->nrequests--;
+    if (app->nidle_requests < FERRY__IDLE_MAX) {
+        app->nidle_requests++;
+        ferry_list_push_front(&app->idle_requests, &r->link);
+    } else {
+        free(r);
+    }
+    if (app->stopping)
+        ferry__app_fewer(app);
+}
+
+void ferry__request_poke(struct ferry_request *r, enum ferry__poke poke)
+{
+    if (!r->pokes)
+        ferry_list_push(&r->app->poked, &r->poked);
+    r->pokes |= poke;
+}
+
+static ferry_request_fn aborted_fn(const struct ferry_request *r)
+{
+    return r->on_abort ? r->on_abort : r->on_body ? r->on_body : r->on_writable;
+}
+
+void ferry__request_run(struct ferry_request *r)
+{
+    uint8_t pokes = r->pokes;
+    ferry_request_fn first = NULL, then = NULL;
+
+    ferry_list_remove(&r->poked);
+    r->pokes = 0;
+    if (r->aborted) {
+        first = pokes & FERRY__POKE_ABORT ? aborted_fn(r) : NULL;
+    } else if (pokes & FERRY__POKE_START) {
+        r->started = true;
+        first = r->app->opts.handle;
+    } else {
+        first = pokes & FERRY__POKE_BODY ? r->on_body : NULL;
+        then = pokes & FERRY__POKE_WRITABLE ? r->on_writable : NULL;
+    }
+    r->calls++;
+    if (first)
+        first(r);
+    if (then && !r->finished)
+        then(r);
+    if (--r->calls == 0 && r->finished)
+        ferry__request_recycle(r);
+}
+
+void ferry_request_finish(struct ferry_request *r, int app_status)
+{
+    ferry_assert(r->started && !r->finished);
+    r->finished = true;
+    r->app_status = r->err < 0 && app_status == 0 ? 1 : app_status;
+    ferry__request_end(r);
+    ferry__request_unhold(r);
+    ferry_list_remove(&r->link);
+    r->peer = NULL;
+    if (r->calls == 0)
+        ferry__request_recycle(r);
+}
+
+/* -- what it is
+ * ------------------------------------------------------------------------------------------------
+ */
+
+struct ferry_slice ferry_request_param(struct ferry_request *r, const char *name)
+{
+    const struct ferry_param *p = ferry__vars_find(&r->vars, &r->arena, ferry_slice_z(name));
+
+    return p ? p->value : ferry_slice(NULL, 0);
+}
+
+const char *ferry_request_param_z(struct ferry_request *r, const char *name)
+{
+    struct ferry_slice value = ferry_request_param(r, name);
+
+    return value.p && !memchr(value.p, 0, value.len) ? value.p : NULL;
+}
+
+size_t ferry_request_params(const struct ferry_request *r, const struct ferry_param **out)
+{
+    *out = r->vars.list;
+    return r->vars.n;
+}
+
+enum ferry_role ferry_request_role(const struct ferry_request *r)
+{
+    return (enum ferry_role)r->role;
+}
+
+uint16_t ferry_request_id(const struct ferry_request *r)
+{
+    return r->id;
+}
+
+bool ferry_request_is_kept(const struct ferry_request *r)
+{
+    return r->kept;
+}
+
+unsigned ferry_request_concurrent(const struct ferry_request *r)
+{
+    return r->peer ? ferry_conn_active(r->peer->fcgi) : 1;
+}
+
+const char *ferry_request_peer(struct ferry_request *r)
+{
+    struct ferry_addr addr;
+    char *text;
+
+    if (r->peer_text)
+        return r->peer_text;
+    if (!r->peer || ferry_addr_peer(r->peer->pump.stream.fd, &addr) < 0)
+        return "";
+    text = ferry__arena_alloc(&r->arena, FERRY_ADDR_TEXT_MAX);
+    if (!text)
+        return "";
+    ferry_addr_format(&addr, text, FERRY_ADDR_TEXT_MAX);
+    return r->peer_text = text;
+}
+
+struct ferry_app *ferry_request_app(const struct ferry_request *r)
+{
+    return r->app;
+}
+
+void ferry_request_set_user(struct ferry_request *r, void *user)
+{
+    r->user = user;
+}
+
+void *ferry_request_user(const struct ferry_request *r)
+{
+    return r->user;
+}
+
+void *ferry_request_alloc(struct ferry_request *r, size_t n)
+{
+    void *p = ferry__arena_alloc(&r->arena, n);
+
+    return p ? memset(p, 0, n) : NULL;
+}
+
+void ferry_request_after(struct ferry_request *r, unsigned ms, ferry_request_fn fn)
+{
+    r->after = fn;
+    if (fn)
+        ferry_timer_set(r->app->loop, &r->timer, ferry_loop_now(r->app->loop) + ms);
+    else
+        ferry_timer_stop(&r->timer);
+}
+
+void ferry_request_on_abort(struct ferry_request *r, ferry_request_fn fn)
+{
+    r->on_abort = fn;
+}
+
+bool ferry_request_is_aborted(const struct ferry_request *r)
+{
+    return r->aborted;
+}
