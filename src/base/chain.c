@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The queue of bytes to be sent. Segments lie in a ring that starts inside the chain and moves to
- * the heap when it is outgrown. The block at the tail is open for more copies only while the chain
- * alone wrote it: `block->next` points to the block itself then, which no block in a free list
- * does.
+ * the heap when it is outgrown. Copies go to one open block until it is full, whatever else is
+ * queued between them, so that headers between large pieces do not take a block each; copies that
+ * follow each other are one segment.
  */
 #include "base/chain.h"
 
@@ -26,6 +26,8 @@ void ferry_chain_init(struct ferry_chain *c, struct ferry_blocks *blocks)
     c->first = c->n = 0;
     c->err = 0;
     c->len = 0;
+    c->open = NULL;
+    c->open_used = 0;
 }
 
 static void drop(struct ferry_seg *s)
@@ -39,6 +41,7 @@ void ferry_chain_clear(struct ferry_chain *c)
 {
     for (uint32_t i = 0; i < c->n; i++)
         drop(seg_at(c, i));
+    ferry_block_unref(c->open);
     if (c->segs != c->inline_segs)
         free(c->segs);
     ferry_chain_init(c, c->blocks);
@@ -80,51 +83,60 @@ static struct ferry_seg *tail(const struct ferry_chain *c)
     return c->n ? seg_at(c, c->n - 1) : NULL;
 }
 
-/* The bytes still free behind the last segment, when that is a block of the chain's own. */
-static size_t tail_room(const struct ferry_seg *s)
+/* Whether the last segment ends where the next copy goes. */
+static bool tail_is_open(const struct ferry_chain *c)
 {
-    if (!s || s->kind != FERRY_SEG_MEMORY || !s->block || s->block->next != s->block)
-        return 0;
-    return s->block->cap - (size_t)(s->p + s->len - s->block->data);
+    const struct ferry_seg *s = tail(c);
+
+    return s && c->open && s->block == c->open && s->p + s->len == c->open->data + c->open_used;
+}
+
+static size_t open_room(const struct ferry_chain *c)
+{
+    return c->open ? c->open->cap - c->open_used : 0;
 }
 
 char *ferry_chain_reserve(struct ferry_chain *c, size_t n)
 {
-    struct ferry_seg *s = tail(c);
-    struct ferry_block *b;
+    struct ferry_seg *s;
 
     if (c->err)
         return NULL;
-    if (tail_room(s) >= n)
-        return (char *)s->p + s->len;
-    b = ferry_block_get(c->blocks, n);
-    if (!b) {
-        c->err = -ENOMEM;
-        return NULL;
+    if (open_room(c) < n) {
+        struct ferry_block *b = ferry_block_get(c->blocks, n);
+
+        if (!b) {
+            c->err = -ENOMEM;
+            return NULL;
+        }
+        ferry_block_unref(c->open);
+        c->open = b;
+        c->open_used = 0;
     }
-    s = push(c);
-    if (!s) {
-        ferry_block_unref(b);
-        return NULL;
+    if (!tail_is_open(c)) {
+        s = push(c);
+        if (!s)
+            return NULL;
+        *s = (struct ferry_seg){.block = ferry_block_ref(c->open),
+                                .p = c->open->data + c->open_used,
+                                .kind = FERRY_SEG_MEMORY,
+                                .fd = -1};
     }
-    b->next = b;
-    *s = (struct ferry_seg){.block = b, .p = b->data, .kind = FERRY_SEG_MEMORY, .fd = -1};
-    return b->data;
+    return c->open->data + c->open_used;
 }
 
 void ferry_chain_commit(struct ferry_chain *c, size_t n)
 {
-    struct ferry_seg *s = tail(c);
-
-    ferry_assert(s && n <= tail_room(s));
-    s->len += n;
+    ferry_assert(tail_is_open(c) && n <= open_room(c));
+    tail(c)->len += n;
+    c->open_used += (uint32_t)n;
     c->len += n;
 }
 
 void ferry_chain_copy(struct ferry_chain *c, struct ferry_slice bytes)
 {
     while (bytes.len) {
-        size_t n = tail_room(tail(c));
+        size_t n = tail_is_open(c) ? open_room(c) : 0;
         char *to;
 
         if (n == 0 || n > bytes.len)
@@ -223,6 +235,8 @@ void ferry_chain_consume(struct ferry_chain *c, uint64_t n)
         c->segs = c->inline_segs;
         c->cap = FERRY_CHAIN_INLINE;
     }
+    ferry_block_unref(c->open);
+    c->open = NULL;
     c->first = 0;
 }
 
@@ -242,6 +256,12 @@ void ferry_chain_move(struct ferry_chain *to, struct ferry_chain *from)
         to->len += s->len;
         seg_at(from, i)->block = NULL;
         seg_at(from, i)->kind = FERRY_SEG_MEMORY;
+    }
+    if (from->open) {
+        ferry_block_unref(to->open);
+        to->open = from->open;
+        to->open_used = from->open_used;
+        from->open = NULL;
     }
     ferry_chain_clear(from);
 }

@@ -40,6 +40,9 @@ struct ferry_chain {
     uint32_t first, n, cap;
     int err;
     uint64_t len; /* bytes queued, those of file ranges too */
+    /* The block copies go to, with a reference of the chain's own while anything is queued. */
+    struct ferry_block *open;
+    uint32_t open_used;
     struct ferry_seg inline_segs[FERRY_CHAIN_INLINE];
 };
 
@@ -49,8 +52,8 @@ void ferry_chain_init(struct ferry_chain *, struct ferry_blocks *);
  * again. */
 void ferry_chain_clear(struct ferry_chain *);
 
-/* Queues a copy. Small pieces join the block at the tail when it has room and nobody else writes
- * there. */
+/* Queues a copy. Small pieces join the ones before in one block, also when other memory is queued
+ * in between. */
 void ferry_chain_copy(struct ferry_chain *, struct ferry_slice);
 
 /* Queues bytes that lie in `b`, and takes a reference of its own. */

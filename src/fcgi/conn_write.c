@@ -23,34 +23,28 @@ static char *put_header(struct ferry_conn *c, uint8_t type, uint16_t id, size_t 
     return p + FERRY_RECORD_HEADER_LEN;
 }
 
-static void put_padding(char *to, size_t len)
-{
-    memset(to, 0, ferry_record_padding(len));
-}
-
 void ferry__conn_put(struct ferry_conn *c, uint8_t type, uint16_t id, struct ferry_slice content)
 {
-    size_t inside = content.len + ferry_record_padding(content.len);
+    size_t padding = ferry_record_padding(content.len), inside = content.len + padding;
     char *p = put_header(c, type, id, content.len, inside);
 
     if (!p)
         return;
     if (content.len)
         memcpy(p, content.p, content.len);
-    put_padding(p + content.len, content.len);
+    memset(p + content.len, 0, padding);
     ferry_chain_commit(&c->out, FERRY_RECORD_HEADER_LEN + inside);
 }
 
+/* Header and padding are copies, so that padding and the header behind it are one piece. */
 static void put_ref(struct ferry_conn *c, uint8_t type, uint16_t id, struct ferry_block *b,
                     struct ferry_slice content)
 {
-    static const char zeros[8];
-
     if (!put_header(c, type, id, content.len, 0))
         return;
     ferry_chain_commit(&c->out, FERRY_RECORD_HEADER_LEN);
     ferry_chain_ref(&c->out, b, content);
-    ferry_chain_static(&c->out, ferry_slice(zeros, ferry_record_padding(content.len)));
+    ferry_chain_copy(&c->out, ferry_slice("\0\0\0\0\0\0\0", ferry_record_padding(content.len)));
 }
 
 bool ferry__conn_may_send(const struct ferry_conn *c, const struct ferry__request *r,

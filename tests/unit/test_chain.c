@@ -311,9 +311,51 @@ static void memory_may_run_out_anywhere(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Headers between large pieces: one block for all of them, one segment where they touch. */
+static void copies_share_a_block_across_other_memory(void **state)
+{
+    struct ferry_chain c, other;
+    struct ferry_block *b = ferry_block_get(&blocks, 10);
+    unsigned long before;
+    struct iovec iov[8];
+    int vectors;
+
+    (void)state;
+    memcpy(b->data, "0123456789", 10);
+    ferry_chain_init(&c, &blocks);
+    ferry_chain_copy(&c, FERRY_SLICE("<"));
+    before = alloc_count();
+    ferry_chain_ref(&c, b, ferry_slice(b->data, 5));
+    ferry_chain_copy(&c, FERRY_SLICE(">"));
+    ferry_chain_copy(&c, FERRY_SLICE("<"));
+    ferry_chain_ref(&c, b, ferry_slice(b->data + 5, 5));
+    assert_int_equal(alloc_count(), before);
+    assert_string_equal(text(&c, &vectors), "<01234><56789");
+    assert_int_equal(vectors, 4);
+    ferry_chain_iov(&c, iov, 8);
+    assert_ptr_equal(iov[2].iov_base, (char *)iov[0].iov_base + 1);
+
+    /* still so after what is in front was sent, and after a move */
+    ferry_chain_consume(&c, 6);
+    ferry_chain_init(&other, &blocks);
+    ferry_chain_copy(&other, FERRY_SLICE("other "));
+    ferry_chain_move(&other, &c);
+    ferry_chain_copy(&other, FERRY_SLICE(">"));
+    assert_string_equal(text(&other, &vectors), "other ><56789>");
+    assert_int_equal(vectors, 4);
+    ferry_chain_iov(&other, iov, 8);
+    assert_ptr_equal(iov[3].iov_base, (char *)iov[1].iov_base + 2);
+    ferry_chain_consume(&other, other.len);
+    assert_int_equal(b->refs, 1);
+    ferry_block_unref(b);
+    ferry_chain_clear(&c);
+    ferry_chain_clear(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_share_a_block_across_other_memory),
         TEST(copies_join_and_other_memory_does_not),
         TEST(empty_pieces_queue_nothing),
         TEST(consuming_at_every_byte_leaves_the_rest),

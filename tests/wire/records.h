@@ -75,7 +75,7 @@ static inline unsigned type_number(const char *word, size_t n)
             memcmp(ferry_record_type_name(t), word, n) == 0)
             return t;
     assert_in_range(*word, '0', '9');
-    return (unsigned)atoi(word);
+    return (unsigned)strtoul(word, NULL, 10);
 }
 
 static inline size_t content_bytes(const char **at, char *out)

@@ -170,7 +170,7 @@ static inline void scenario_torture(const struct scenario *s, enum ferry_conn_si
 {
     char *bytes = test_malloc(TEXT_MAX);
     struct scenario_run r = {.s = s, .side = side, .bytes = bytes, .n = records(s->input, bytes)};
-    size_t stride = r.n < 1000 ? 1 : r.n / 500;
+    size_t stride = r.n < 1000 ? 1 : r.n / 60;
 
     scenario_in_two(&r, r.n);
     if (r.n < 5000)

@@ -303,10 +303,320 @@ static void scenarios_under_torture(void **state)
     }
 }
 
+/* -- what is not about bytes -- */
+
+static struct ferry_blocks blocks;
+
+static struct ferry_conn *open_app(uint16_t requests_max, uint32_t idle_max)
+{
+    struct ferry_conn_opts o = {.side = FERRY_CONN_APP,
+                                .blocks = &blocks,
+                                .requests_max = requests_max,
+                                .idle_records_max = idle_max};
+    struct ferry_conn *c;
+
+    ferry_blocks_init(&blocks, 4, 4);
+    c = ferry_conn_new(&o);
+    assert_non_null(c);
+    return c;
+}
+
+static void close_app(struct ferry_conn *c)
+{
+    ferry_conn_free(c);
+    ferry_blocks_fini(&blocks);
+}
+
+static int give_and(struct ferry_conn *c, const char *script, react_fn *react)
+{
+    struct feed f = {.c = c, .react = react};
+    char *bytes = test_malloc(TEXT_MAX);
+
+    text_init(&f.events);
+    feed_piece(&f, bytes, records(script, bytes));
+    text_free(&f.events);
+    test_free(bytes);
+    return f.err;
+}
+
+static int give(struct ferry_conn *c, const char *script)
+{
+    return give_and(c, script, NULL);
+}
+
+static void drop_output(struct ferry_conn *c)
+{
+    char *out = test_malloc(TEXT_MAX);
+
+    take_output(c, out, TEXT_MAX);
+    test_free(out);
+}
+
+/* A-ID-3: active from BEGIN_REQUEST to END_REQUEST. */
+static void requests_are_active_until_their_end(void **state)
+{
+    struct ferry_conn *c = open_app(2, 0);
+
+    (void)state;
+    assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), FERRY_EUSAGE);
+    assert_int_equal(give(c, REQUEST("1", KEEP) REQUEST("2", KEEP) "ABORT_REQUEST 2"), 0);
+    assert_int_equal(ferry_conn_active(c), 2);
+    assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), 0);
+    assert_int_equal(ferry_conn_active(c), 1);
+    assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), FERRY_EUSAGE); /* A-END-1 */
+    assert_int_equal(ferry_conn_end(c, 2, 0, FERRY_REQUEST_COMPLETE), 0);
+    assert_int_equal(ferry_conn_active(c), 0);
+    assert_int_equal(ferry_conn_begin(c, FERRY_RESPONDER, true, NULL), FERRY_EUSAGE);
+    assert_int_equal(ferry_conn_abort(c, 1), FERRY_EUSAGE);
+    assert_int_equal(ferry_conn_get_values(c), FERRY_EUSAGE);
+    close_app(c);
+}
+
+/* Fills what the connection answers by itself; how many records it took. */
+static unsigned fill(struct ferry_conn *c, const char *script)
+{
+    char *bytes = test_malloc(TEXT_MAX);
+    struct ferry_conn_event ev;
+    size_t n = records(script, bytes);
+    unsigned taken = 0;
+    ssize_t took;
+
+    while ((took = ferry_conn_recv(c, bytes, n, 0)) > 0) {
+        assert_int_equal(took, n);
+        assert_int_equal(ferry_conn_event(c, &ev), 0);
+        assert_true(++taken < 100000);
+    }
+    assert_int_equal(took, 0);
+    test_free(bytes);
+    return taken;
+}
+
+/* A peer that asks and never reads is not read any more, until it does. */
+static void answers_do_not_fill_the_memory(void **state)
+{
+    static const char *const scripts[] = {"77 0", "GET_VALUES 0", BEGIN("2", "01", KEEP),
+                                          BEGIN("3", "07", KEEP)};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        struct ferry_conn *c = open_app(1, 0);
+        size_t len;
+
+        assert_int_equal(give(c, BEGIN("1", "01", KEEP)), 0);
+        fill(c, scripts[i]);
+        len = ferry_conn_output(c)->len;
+        assert_in_range(len, FERRY__REPLIES_MAX, FERRY__REPLIES_MAX + 128);
+        assert_false(ferry_conn_finished(c));
+        /* sending some of it is not enough; all of it is */
+        ferry_conn_sent(c, len - 1, 0);
+        assert_int_equal(fill(c, scripts[i]), 0);
+        ferry_conn_sent(c, 1, 0);
+        assert_true(fill(c, scripts[i]) > 100);
+        close_app(c);
+    }
+}
+
+static void replies_do_not_wait_for_output_behind_them(void **state)
+{
+    struct ferry_conn *c = open_app(1, 0);
+    size_t len;
+
+    (void)state;
+    assert_int_equal(give(c, BEGIN("1", "01", KEEP) "PARAMS 1"), 0);
+    fill(c, "77 0");
+    len = ferry_conn_output(c)->len;
+    assert_int_equal(ferry_conn_write(c, 1, FERRY_STDOUT, NULL, FERRY_SLICE("output")), 0);
+    ferry_conn_sent(c, len, 0);
+    assert_true(ferry_conn_output(c)->len > 0);
+    assert_int_equal(give(c, "STDIN 1"), 0);
+    close_app(c);
+}
+
+/* 3.16: endless records that bring nothing end at the limit, one before they do not. */
+static void records_without_progress_are_counted(void **state)
+{
+    static const char *const scripts[] = {
+        "77 0",
+        "77 5 'abc'",
+        "GET_VALUES 0",
+        "STDIN 1",
+        "STDIN 9",
+        "ABORT_REQUEST 9 'a'",
+        "DATA 1",
+        "UNKNOWN_TYPE 0",
+        "GET_VALUES_RESULT 0",
+        "GET_VALUES 2",
+        BEGIN("2", "01", KEEP),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        struct ferry_conn *c = open_app(1, 10);
+
+        assert_int_equal(give(c, BEGIN("1", "01", KEEP) "PARAMS 1; STDIN 1"), 0);
+        for (int n = 0; n < 10; n++)
+            assert_int_equal(give(c, scripts[i]), 0);
+        assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), 0);
+        assert_int_equal(give(c, BEGIN("1", "01", KEEP) "PARAMS 1; STDIN 1"), 0);
+        for (int n = 0; n < 10; n++)
+            assert_int_equal(give(c, scripts[i]), 0);
+        assert_int_equal(give(c, scripts[i]), FERRY_ELIMIT);
+        assert_string_equal(ferry_conn_error_text(c), "too many records without progress");
+        assert_true(ferry_conn_finished(c));
+        close_app(c);
+    }
+}
+
+/* A-ID-5: the rest of a long upload is no flood. */
+static void a_long_upload_may_outlive_its_request(void **state)
+{
+    struct ferry_conn *c = open_app(1, 10);
+
+    (void)state;
+    assert_int_equal(give_and(c, BEGIN("1", "01", KEEP) "PARAMS 1", end_at_once), 0);
+    for (int n = 0; n < 1000; n++)
+        assert_int_equal(give(c, "STDIN 1 'x'"), 0);
+    assert_int_equal(give(c, "STDIN 1; " BEGIN("1", "01", KEEP)), 0);
+    close_app(c);
+}
+
+/* A-CLS-1: what has not been read must not turn the close into a reset. */
+static void closing_waits_for_input_still_to_come(void **state)
+{
+    const struct ferry_machine *m = &ferry_conn_machine;
+    struct ferry_conn *c;
+
+    (void)state;
+    for (int how = 0; how < 4; how++) {
+        c = open_app(1, 0);
+        assert_int_equal(give_and(c, BEGIN("1", "01", CLOSE) "PARAMS 1; STDIN 1 'a'", end_at_once),
+                         0);
+        assert_false(ferry_conn_finished(c));
+        assert_true(m->wants_shutdown(c));
+        assert_true(m->deadline(c) == FERRY_NEVER); /* not before the output is sent */
+        ferry_conn_sent(c, ferry_conn_output(c)->len, 1000);
+        assert_true(m->deadline(c) == 1000 + FERRY__LINGER_MS);
+        assert_int_equal(give(c, "STDIN 1 'b'; GET_VALUES 0; " BEGIN("2", "01", KEEP)), 0);
+        assert_int_equal(ferry_conn_output(c)->len, 0);
+        assert_false(ferry_conn_finished(c));
+        if (how == 0) {
+            assert_int_equal(give(c, "STDIN 1"), 0);
+        } else if (how == 1) {
+            struct ferry_conn_event ev;
+
+            assert_int_equal(ferry_conn_recv(c, NULL, 0, 0), 0);
+            assert_false(ferry_conn_finished(c));
+            assert_int_equal(ferry_conn_event(c, &ev), 1);
+            assert_int_equal(ev.type, FERRY_CONN_CLOSED);
+        } else if (how == 2) {
+            m->tick(c, 1000 + FERRY__LINGER_MS - 1);
+            assert_false(ferry_conn_finished(c));
+            m->tick(c, 1000 + FERRY__LINGER_MS);
+        } else {
+            assert_int_equal(give(c, "v2 STDIN 1"), FERRY_EPROTOCOL);
+        }
+        assert_true(ferry_conn_finished(c));
+        assert_false(m->wants_shutdown(c));
+        assert_true(m->deadline(c) == FERRY_NEVER);
+        close_app(c);
+    }
+}
+
+static void lingering_without_output_begins_with_a_tick(void **state)
+{
+    const struct ferry_machine *m = &ferry_conn_machine;
+    struct ferry_conn *c = open_app(1, 0);
+
+    (void)state;
+    assert_int_equal(give_and(c, BEGIN("1", "01", KEEP) "PARAMS 1", end_at_once), 0);
+    drop_output(c);
+    assert_true(m->deadline(c) == FERRY_NEVER);
+    ferry_conn_drain(c);
+    assert_true(m->deadline(c) <= 5000);
+    m->tick(c, 5000);
+    assert_true(m->deadline(c) == 5000 + FERRY__LINGER_MS);
+    m->tick(c, 5000 + FERRY__LINGER_MS);
+    assert_true(ferry_conn_finished(c));
+    close_app(c);
+}
+
+/* A-CLS-6: never between BEGIN_REQUEST and END_REQUEST. */
+static void draining_finishes_what_is_active(void **state)
+{
+    struct ferry_conn *c = open_app(2, 0);
+
+    (void)state;
+    assert_int_equal(give(c, REQUEST("1", KEEP)), 0);
+    ferry_conn_drain(c);
+    assert_false(ferry_conn_finished(c));
+    assert_int_equal(give(c, REQUEST("2", KEEP)), 0);
+    assert_int_equal(ferry_conn_active(c), 1);
+    assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), 0);
+    assert_true(ferry_conn_finished(c));
+    close_app(c);
+}
+
+/* A-CLS-7: the peer shut down its sending side after a whole request; A-ABT-6: that is told. */
+static void after_a_half_close_the_answer_is_still_sent(void **state)
+{
+    struct ferry_conn *c = open_app(1, 0);
+    struct ferry_conn_event ev;
+    char *out = test_malloc(TEXT_MAX);
+    struct text got;
+
+    (void)state;
+    assert_int_equal(give(c, REQUEST("1", KEEP)), 0);
+    assert_int_equal(ferry_conn_recv(c, NULL, 0, 0), 0);
+    assert_int_equal(ferry_conn_event(c, &ev), 1);
+    assert_int_equal(ev.type, FERRY_CONN_CUT);
+    assert_false(ferry_conn_finished(c));
+    assert_int_equal(ferry_conn_write(c, 1, FERRY_STDOUT, NULL, FERRY_SLICE("a")), 0);
+    assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), 0);
+    assert_true(ferry_conn_finished(c));
+    text_init(&got);
+    text_records(&got, out, take_output(c, out, 3));
+    assert_string_equal(got.p, "STDOUT 1 'a'; " DONE("1"));
+    text_free(&got);
+    test_free(out);
+    close_app(c);
+}
+
+/* The event that waits is gone with its request. */
+static void a_request_can_end_while_its_event_waits(void **state)
+{
+    struct ferry_conn *c = open_app(2, 0);
+    char *bytes = test_malloc(TEXT_MAX);
+    struct ferry_conn_event ev;
+    size_t n = records("STDIN 1 'abc'; STDIN 2 'd'", bytes);
+
+    (void)state;
+    assert_int_equal(give(c, BEGIN("1", "01", KEEP) BEGIN("2", "01", KEEP) "PARAMS 1; PARAMS 2"),
+                     0);
+    assert_int_equal(ferry_conn_recv(c, bytes, 10, 0), 10);
+    assert_int_equal(ferry_conn_end(c, 1, 0, FERRY_REQUEST_COMPLETE), 0);
+    assert_int_equal(ferry_conn_event(c, &ev), 0);
+    assert_int_equal(ferry_conn_recv(c, bytes + 10, n - 10, 0), n - 10);
+    assert_int_equal(ferry_conn_event(c, &ev), 1);
+    assert_int_equal(ev.id, 2);
+    assert_slice_equal(ev.data, "d");
+    test_free(bytes);
+    close_app(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scenarios_under_torture),
+        cmocka_unit_test(requests_are_active_until_their_end),
+        cmocka_unit_test(answers_do_not_fill_the_memory),
+        cmocka_unit_test(replies_do_not_wait_for_output_behind_them),
+        cmocka_unit_test(records_without_progress_are_counted),
+        cmocka_unit_test(a_long_upload_may_outlive_its_request),
+        cmocka_unit_test(closing_waits_for_input_still_to_come),
+        cmocka_unit_test(lingering_without_output_begins_with_a_tick),
+        cmocka_unit_test(draining_finishes_what_is_active),
+        cmocka_unit_test(after_a_half_close_the_answer_is_still_sent),
+        cmocka_unit_test(a_request_can_end_while_its_event_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
