@@ -32,7 +32,8 @@ struct ferry_machine {
     ssize_t (*recv)(void *m, const char *p, size_t n, uint64_t now_ms);
 
     /* The bytes to send, the machine's own chain; the pump sends from its front and reports through
-     * `sent`. */
+     * `sent`. A machine that gives up on a peer who does not read is finished and shows an empty
+     * chain, but keeps the memory, from which a send may still be under way, until it is freed. */
     struct ferry_chain *(*output)(void *m);
 
     /* n bytes from the front of the output are sent; the machine drops them. */

@@ -104,7 +104,11 @@ static void offer_again(struct ferry_pump *p)
 
 static void send_output(struct ferry_pump *p, const struct ferry_chain *out)
 {
-    if (ferry_stream_is_sending(&p->stream) || p->flags & CONNECTING)
+    /* A machine that gives up on a peer who does not read shows no output any more, while a send of
+     * it may hang for ever. */
+    bool given_up = out->len == 0 && p->ops->finished(p->m);
+
+    if ((ferry_stream_is_sending(&p->stream) && !given_up) || p->flags & CONNECTING)
         return;
     if (out->len) {
         ferry_stream_send(&p->stream, out);
