@@ -256,7 +256,7 @@ class Haproxy:
         conf = write(folder, "haproxy.cfg", f"""
 global
     nbthread 2
-    maxconn 15000
+    maxconn 9000
 defaults
     mode http
     timeout client 60s

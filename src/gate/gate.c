@@ -164,7 +164,9 @@ static void on_failed(struct ferry_pump *pump, int err)
 
 static void on_finished(struct ferry_pump *pump)
 {
-    conn_close(conn_of(pump), false);
+    struct ferry__gate_conn *c = conn_of(pump);
+
+    conn_close(c, ferry_http_wants_reset(c->http));
 }
 
 static void on_sent(struct ferry_pump *pump, size_t n)
