@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/un.h>
 
 #include "loops.h"
@@ -123,8 +124,9 @@ static void on_ready(struct ferry_pump *p)
     assert_non_null(p->in_block);
     t->l.complete = false;
     if (strlen(t->heard) + t->l.len + 2 < sizeof t->heard) {
-        strcat(t->heard, t->l.line);
-        strcat(t->heard, ",");
+        size_t len = strlen(t->heard);
+
+        snprintf(t->heard + len, sizeof t->heard - len, "%s,", t->l.line);
     }
     if (!t->mute) {
         ferry_chain_copy(&t->l.out, ferry_slice(t->l.line, t->l.len));
