@@ -230,6 +230,10 @@ static void check_pairs(const size_t *sizes, size_t n)
         /* A pair of one record's size or less lies in one record. */
         for (unsigned r = 0; r < got.records && sizes[i] <= 65535; r++)
             assert_false(got.cuts[r] > at && got.cuts[r] < at + sizes[i]);
+        /* A record too full for padding holds one pair alone. */
+        for (unsigned r = 0; r + 1 < got.records; r++)
+            if (got.cuts[r + 1] - got.cuts[r] > 65528 && got.cuts[r] <= at && at < got.cuts[r + 1])
+                assert_int_equal(got.cuts[r + 1] - got.cuts[r], sizes[i]);
         at += sizes[i];
     }
     free(got.params);

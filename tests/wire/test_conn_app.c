@@ -522,6 +522,20 @@ static void closing_waits_for_input_still_to_come(void **state)
     }
 }
 
+/* The same for a request that was refused. */
+static void closing_waits_for_the_input_of_refused_requests(void **state)
+{
+    struct ferry_conn *c = open_app(1, 0);
+
+    (void)state;
+    assert_int_equal(give(c, BEGIN("9", "07", CLOSE) "PARAMS 9 'a'; PARAMS 9"), 0);
+    assert_false(ferry_conn_finished(c));
+    assert_true(ferry_conn_machine.wants_shutdown(c));
+    assert_int_equal(give(c, "STDIN 9 'a'; STDIN 9"), 0);
+    assert_true(ferry_conn_finished(c));
+    close_app(c);
+}
+
 static void lingering_without_output_begins_with_a_tick(void **state)
 {
     const struct ferry_machine *m = &ferry_conn_machine;
@@ -613,6 +627,7 @@ int main(void)
         cmocka_unit_test(records_without_progress_are_counted),
         cmocka_unit_test(a_long_upload_may_outlive_its_request),
         cmocka_unit_test(closing_waits_for_input_still_to_come),
+        cmocka_unit_test(closing_waits_for_the_input_of_refused_requests),
         cmocka_unit_test(lingering_without_output_begins_with_a_tick),
         cmocka_unit_test(draining_finishes_what_is_active),
         cmocka_unit_test(after_a_half_close_the_answer_is_still_sent),
