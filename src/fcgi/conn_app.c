@@ -10,7 +10,7 @@
 #include "fcgi/conn_private.h"
 #include "fcgi/values.h"
 
-/* X(record type, what must have ended before, event with its end, complaint about the order) */
+/* The input streams follow each other (section 6): which must have ended before each. */
 static const struct {
     uint8_t before;
     uint8_t end_event;
