@@ -101,6 +101,8 @@ static void queue_push(struct ferry_pool_local *l, struct ferry_call *call, bool
         ferry_list_push_front(&l->waiting, &call->link);
     else
         ferry_list_push(&l->waiting, &call->link);
+    /* Before anybody looks for room again: who is asked for some then must find out for whom. */
+    atomic_store(&l->oldest_ms, first_waiting(l)->queued_ms);
     atomic_fetch_add(&l->pool->waiting, 1);
 }
 
