@@ -228,7 +228,7 @@ static void redirect_to_slash(struct ferry__exchange *x, const struct ferry_path
                               struct ferry_slice target)
 {
     struct ferry_block *b;
-    size_t raw = path->query.p ? (size_t)(path->query.p - 1 - target.p) : target.len;
+    size_t raw = ferry_slice_find(target, '?');
     char *at;
 
     if (path->authority.len || target.p[0] != '/' || (target.len > 1 && target.p[1] == '/')) {
