@@ -238,18 +238,27 @@ void ferry__relay_settle(struct ferry_task *task)
 void ferry__relay_out(struct ferry_call *call, struct ferry_block *b, struct ferry_slice bytes)
 {
     struct ferry__exchange *x = exchange_of(call);
+    enum head_state state = HEAD_MORE;
 
     if (ferry_http_responded(x->conn->http)) {
         relay_body(x, b, bytes);
-    } else if (!x->first) {
+        return;
+    }
+    if (!x->first) {
         x->first = ferry_block_ref(b);
         x->first_bytes = bytes;
         x->first_owned = false;
         x->scanned = 0;
         ferry_task_defer(x->thread->loop, &x->settle);
-    } else if (collect(x, bytes)) {
-        ferry_task_defer(x->thread->loop, &x->settle);
+        return;
     }
+    /* Much has come in one turn, so this is no small answer: no use in waiting for its end. */
+    if (x->first_bytes.len + bytes.len > FERRY_BLOCK_LARGE)
+        state = read_head(x, false);
+    if (state == HEAD_READ)
+        relay_body(x, b, bytes);
+    else if (state == HEAD_MORE && collect(x, bytes))
+        ferry_task_defer(x->thread->loop, &x->settle);
 }
 
 /* -- the error stream, and the end
