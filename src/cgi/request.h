@@ -54,7 +54,7 @@ size_t ferry_cgi_params_room(const struct ferry_cgi_request *);
 void ferry_cgi_params(const struct ferry_cgi_request *, struct ferry_params_writer *);
 
 /* Adds CONTENT_LENGTH, the last param, once the length of the body is known. Requests without a
- * body have none. */
+ * body need none. */
 void ferry_cgi_content_length(struct ferry_params_writer *, uint64_t len);
 
 #endif

@@ -305,6 +305,11 @@ static bool write_params(struct ferry__exchange *x, const struct ferry_http_head
     ferry_params_open(&x->params, x->image->data, x->image->cap, 1);
     ferry_params_begin_request(&x->params, FERRY_RESPONDER, FERRY_KEEP_CONN);
     ferry_cgi_params(rq, &x->params);
+    /* These come with a body even if it is empty; scripts that take them look for its length. */
+    if (!head->has_body &&
+        (head->method_id == FERRY_HTTP_POST || head->method_id == FERRY_HTTP_PUT ||
+         head->method_id == FERRY_HTTP_PATCH))
+        ferry_cgi_content_length(&x->params, 0);
     x->call.idempotent = is_idempotent(head->method_id);
     x->head_method = head->method_id == FERRY_HTTP_HEAD;
     return true;
