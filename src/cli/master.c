@@ -51,11 +51,16 @@ struct master {
     int program_fd;
 };
 
+static void remove_program_files(const struct master *m)
+{
+    unlink(m->program_socket);
+    rmdir(m->program_dir);
+}
+
 static void app_stopped(struct master *m)
 {
     if (m->program_fd >= 0) {
-        unlink(m->program_socket);
-        rmdir(m->program_dir);
+        remove_program_files(m);
         close(m->program_fd);
         m->program_fd = -1;
     }
@@ -192,8 +197,7 @@ static int start_program(struct master *m)
     if (err < 0) {
         ferry_cli_say("cannot start %s: %s: %s", m->serve->spawn, step, ferry_strerror(err));
         free(p);
-        unlink(m->program_socket);
-        rmdir(m->program_dir);
+        remove_program_files(m);
         return err;
     }
     m->program = &p->process;
@@ -309,9 +313,24 @@ static void on_worker_timer(struct ferry_timer *t)
         ferry_timer_set(m->loop, t, ferry_loop_now(m->loop) + RESTART_MAX_MS);
 }
 
+/* The worker. A master that was killed could not tidy up; its worker lives a little longer. */
+static _Noreturn void be_worker(const struct master *m, pid_t master, int ready_fd)
+{
+    int code = ferry_serve_worker(m->serve, ready_fd);
+
+    if (getppid() != master) {
+        if (m->php)
+            ferry_php_remove_files(m->php);
+        else if (m->program_fd >= 0)
+            remove_program_files(m);
+    }
+    _exit(code);
+}
+
 static int start_worker(struct master *m)
 {
     int pipe_fds[2];
+    pid_t self = getpid();
     int err;
 
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
@@ -320,7 +339,7 @@ static int start_worker(struct master *m)
     m->worker = fork();
     if (m->worker == 0) {
         close(pipe_fds[0]);
-        _exit(ferry_serve_worker(m->serve, pipe_fds[1]));
+        be_worker(m, self, pipe_fds[1]);
     }
     close(pipe_fds[1]);
     m->ready_fd = pipe_fds[0];

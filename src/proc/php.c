@@ -192,7 +192,7 @@ static int make_dir(struct ferry_php *php)
     return 0;
 }
 
-static void remove_dir(struct ferry_php *php)
+static void remove_dir(const struct ferry_php *php)
 {
     if (!php->dir[0])
         return;
@@ -433,4 +433,9 @@ void ferry_php_stop(struct ferry_php *php, unsigned kill_after_ms, void (*done)(
     php->done = done;
     php->done_arg = arg;
     ferry_process_stop(&php->process, SIGTERM, kill_after_ms);
+}
+
+void ferry_php_remove_files(const struct ferry_php *php)
+{
+    remove_dir(php);
 }

@@ -54,4 +54,10 @@ unsigned ferry_php_children(const struct ferry_php *);             /* requests a
  */
 void ferry_php_stop(struct ferry_php *, unsigned kill_after_ms, void (*done)(void *arg), void *arg);
 
+/*
+ * Removes the socket and the files and touches nothing else: for a process forked off the one that
+ * started PHP, when that one was killed.
+ */
+void ferry_php_remove_files(const struct ferry_php *);
+
 #endif
