@@ -164,7 +164,7 @@ class Client:
 class Ferry:
     """A running `ferry serve` with its output in files."""
 
-    def __init__(self, folder, args, env=None, listen=True, io=IO):
+    def __init__(self, folder, args, env=None, listen=True, io=IO, cwd=None, user=None):
         self.folder = folder
         self.out_path = folder / "ferry.out"
         self.err_path = folder / "ferry.err"
@@ -173,8 +173,9 @@ class Ferry:
             argv += ["-l", "127.0.0.1:0"]
         argv += ["--io", io] + [str(a) for a in args]
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL,
-                                            env={**os.environ, **(env or {})}, cwd=folder)
+            self.process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL, user=user, group=user,
+                                            extra_groups=None if user is None else [], env={**os.environ, **(env or {})},
+                                            cwd=cwd or folder)
         self.port = None
         wait_until(lambda: self.out or self.process.poll() is not None, 20)
         m = re.search(r":(\d+)/", self.out)

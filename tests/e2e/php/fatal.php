@@ -1,0 +1,3 @@
+<?php
+function inner(string $secret) { no_such_function(); }
+inner('the argument');
