@@ -169,8 +169,11 @@ void ferry__exchange_over(struct ferry__exchange *x)
 
     if (x->thread->gate->opts.access_log)
         log_access(x);
-    if (x->errors_len)
+    if (x->errors_len) {
+        if (x->thread->gate->opts.access_log) /* so that they stand under their request's line */
+            ferry_access_buf_flush(&x->thread->access, ferry_loop_now(x->thread->loop));
         log_errors(x);
+    }
     ferry__exchange_free(x);
     ferry_pump_kick(&c->pump);
 }
