@@ -56,6 +56,7 @@ struct ferry_loop {
     uint64_t now_ms;
     struct ferry_list tasks;
     struct ferry_list flush, due; /* streams */
+    size_t told;                  /* bytes told to streams since the last flush */
     _Atomic(struct ferry_post *) posts;
     atomic_bool stop;
     atomic_bool asleep; /* in the kernel, or about to be: a post must write to wake_fd */
@@ -63,6 +64,18 @@ struct ferry_loop {
     char why[120];
     struct ferry__wheel wheel;
 };
+
+/*
+ * Bulk is carried in portions that stay in the processor's cache between the receive and the send:
+ * after so many bytes the rest of the turn waits until what came is sent. Small messages of many
+ * streams still leave together.
+ */
+#define FERRY__PORTION (128 * 1024)
+
+static inline bool ferry__loop_full(const struct ferry_loop *loop)
+{
+    return loop->told >= FERRY__PORTION;
+}
 
 /* -- for the back ends -- */
 
@@ -126,6 +139,8 @@ static inline void ferry__stream_tell_read(struct ferry_stream *s, struct ferry_
 {
     if (n <= 0)
         s->flags |= FERRY__READ_OVER;
+    else
+        s->loop->told += (size_t)n;
     s->fns->read(s, b, b ? b->data : NULL, n);
 }
 

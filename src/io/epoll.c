@@ -145,6 +145,10 @@ static void stream_read(struct ferry_stream *s)
 
         if ((s->flags & (want | FERRY__READ_OVER | FERRY__ENDING)) != want)
             return;
+        if (ferry__loop_full(s->loop)) {
+            ferry__stream_due(s);
+            return;
+        }
         b = ferry_block_get(&s->loop->blocks,
                             s->flags & FERRY__LARGE ? FERRY_BLOCK_LARGE : FERRY_BLOCK_SMALL);
         n = b ? recv(s->fd, b->data, b->cap, MSG_DONTWAIT) : -1;

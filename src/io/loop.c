@@ -274,18 +274,24 @@ static void deliver(struct ferry_loop *loop)
     struct ferry_list now, *link;
 
     take_all(&loop->due, &now);
-    while ((link = ferry_list_first(&now))) {
+    while ((link = ferry_list_first(&now)) && !ferry__loop_full(loop)) {
         struct ferry_stream *s = ferry_container(link, struct ferry_stream, due);
 
         ferry_list_remove(link);
         ferry__stream_deliver(s);
     }
+    while ((link = ferry_list_first(&loop->due))) { /* behind those that have to wait */
+        ferry_list_remove(link);
+        ferry_list_push(&now, link);
+    }
+    take_all(&now, &loop->due);
 }
 
 static bool flush(struct ferry_loop *loop)
 {
     struct ferry_list now, *link;
 
+    loop->told = 0;
     take_all(&loop->flush, &now);
     while ((link = ferry_list_first(&now))) {
         struct ferry_stream *s = ferry_container(link, struct ferry_stream, flush);
