@@ -89,7 +89,6 @@ enum ferry__state {
     FERRY__PAUSED = 8,     /* a listener that ran out of descriptors */
     FERRY__ARMED = 16,     /* the kernel has an operation of it */
     FERRY__CANCELLED = 32, /* and was asked to end it */
-    FERRY__POLLED = 64,    /* this kernel does not wait in accept: poll first */
 };
 
 /* A connection, or -errno of accept, for which the listener may pause. */

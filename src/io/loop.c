@@ -22,7 +22,7 @@
 #include "io/backend.h"
 
 #define SMALL_KEPT 256
-#define LARGE_KEPT 16
+#define LARGE_KEPT 64
 /* Work that begets work within a turn goes on so many times before the kernel is asked again. */
 #define ROUNDS 4
 #define ACCEPT_PAUSE_MS 100

@@ -14,13 +14,12 @@
 
 #define SQ_ENTRIES 1024
 #define CQ_ENTRIES 4096
-#define ACCEPT_MAX 64
 
-/* Buffers of a group: at most, and how many wait in the ring at first. */
+/* Buffers of a group: at most, and how many wait in the ring at least. */
 #define SMALL_MAX 1024
 #define SMALL_WANT 64
 #define LARGE_MAX 256
-#define LARGE_WANT 16
+#define LARGE_WANT 8
 
 static bool has_room(const struct ferry__uring *u, unsigned n)
 {
@@ -163,10 +162,6 @@ static int listener_start(struct ferry_listener *l)
     if (!ferry__uring_room(u, 1))
         return -EAGAIN;
     l->state |= FERRY__ARMED;
-    if (l->state & FERRY__POLLED) {
-        ferry__uring_poll(u, l->fd, POLLIN, l, FERRY__OP_ACCEPT);
-        return 0;
-    }
     sqe = ferry__uring_sqe(u);
     io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     ferry__uring_tag(sqe, l, FERRY__OP_ACCEPT);
@@ -197,29 +192,13 @@ static bool listener_stop(struct ferry_listener *l)
     return stop(l->loop, &l->state, &l->work, l, FERRY__OP_ACCEPT);
 }
 
-static void accept_polled(struct ferry_listener *l)
-{
-    for (int i = 0; i < ACCEPT_MAX && !(l->state & (FERRY__SHUT | FERRY__PAUSED)); i++) {
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd < 0 && errno == EAGAIN)
-            return;
-        ferry__listener_accepted(l, fd < 0 ? -errno : fd);
-    }
-}
-
 static void listener_complete(struct ferry_listener *l, int res, uint32_t flags)
 {
     if (!(flags & IORING_CQE_F_MORE)) {
         l->state &= ~(FERRY__ARMED | FERRY__CANCELLED);
         ferry__listener_stopped(l);
     }
-    if (res == -EAGAIN)
-        l->state |= FERRY__POLLED;
-    else if (l->state & FERRY__POLLED && res >= 0)
-        accept_polled(l);
-    else
-        ferry__listener_accepted(l, res);
+    ferry__listener_accepted(l, res);
 }
 
 static int watch_start(struct ferry_watch *w)

@@ -20,7 +20,8 @@ struct ferry__bufring {
     unsigned entries; /* how many buffers there may be altogether */
     unsigned waiting; /* in the ring, as far as we know */
     unsigned want;    /* keep so many waiting, if memory can be had */
-    unsigned want_max;
+    unsigned want_min;
+    uint32_t filled16; /* 16 times the bytes that buffers were lately filled with, on average */
     uint32_t cap;
     uint16_t group;
 };
@@ -38,9 +39,10 @@ int ferry__bufring_init(struct ferry__bufring *, struct io_uring *, uint16_t gro
 void ferry__bufring_fini(struct ferry__bufring *);
 
 /* The buffer a completion names, with one reference; its put gives it back to the ring. */
-struct ferry__buf *ferry__bufring_take(struct ferry__bufring *, uint32_t cqe_flags);
+struct ferry__buf *ferry__bufring_take(struct ferry__bufring *, uint32_t cqe_flags,
+                                       uint32_t filled);
 
-/* The kernel found the ring empty: have more waiting from now on. */
+/* The kernel found the ring empty: have more waiting from now on, unless they would grow cold. */
 void ferry__bufring_ran_out(struct ferry__bufring *);
 
 /* -- the ring -- */

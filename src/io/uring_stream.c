@@ -22,11 +22,9 @@ enum {
     ONE_BLOCK = FERRY__OWN_0, /* receive single blocks */
     RECV_CANCELLED = FERRY__OWN_0 << 1,
     ALL_CANCELLED = FERRY__OWN_0 << 2,
-    RECV_LARGE = FERRY__OWN_0 << 3,   /* the armed receive takes large buffers */
-    RECV_POLLED = FERRY__OWN_0 << 4,  /* it is a poll, then recv(2) into a block of the loop */
-    OUTGROWN = FERRY__OWN_0 << 5,     /* it fills its small buffers and large ones are wanted */
-    POLL_TO_RECV = FERRY__OWN_0 << 6, /* this kernel does not wait in receive */
-    POLL_TO_SEND = FERRY__OWN_0 << 7, /* nor in send */
+    RECV_LARGE = FERRY__OWN_0 << 3,  /* the armed receive takes large buffers */
+    RECV_POLLED = FERRY__OWN_0 << 4, /* it is a poll, then recv(2) into a block of the loop */
+    OUTGROWN = FERRY__OWN_0 << 5,    /* it fills its small buffers and large ones are wanted */
 };
 
 #define ARMED(op) (1u << FERRY__OP_##op)
@@ -100,11 +98,6 @@ static void submit_send(struct ferry__uring *u, struct ferry_stream *s)
     struct iovec *iov;
     int n, flags;
 
-    if (s->flags & POLL_TO_SEND) {
-        s->flags &= ~POLL_TO_SEND;
-        poll_for(u, s, FERRY__OP_OUT, POLLOUT);
-        return;
-    }
     if (ferry_chain_file_first(s->out)) {
         ssize_t done = ferry__stream_send_now(s);
 
@@ -139,7 +132,7 @@ static void arm_receive(struct ferry__uring *u, struct ferry_stream *s)
     struct io_uring_sqe *sqe;
 
     s->flags &= ~(RECV_LARGE | RECV_POLLED | RECV_CANCELLED | OUTGROWN);
-    if (s->flags & POLL_TO_RECV || u->bufs[group].waiting == 0) {
+    if (u->bufs[group].waiting == 0) {
         s->flags |= RECV_POLLED;
         poll_for(u, s, FERRY__OP_RECV, POLLIN);
         return;
@@ -292,10 +285,8 @@ static void no_bytes(struct ferry_stream *s, struct ferry__bufring *bufs, int re
     case -ENOBUFS:
         ferry__bufring_ran_out(bufs);
         break;
-    case -EAGAIN:
-        s->flags |= POLL_TO_RECV;
-        break;
     case -ECANCELED:
+    case -EAGAIN:
     case -EINTR:
         break;
     default:
@@ -316,7 +307,7 @@ static void complete_receive(struct ferry_stream *s, int res, uint32_t cqe_flags
         ferry__stream_flush_later(s);
     }
     if (cqe_flags & IORING_CQE_F_BUFFER)
-        b = ferry__bufring_take(bufs, cqe_flags);
+        b = ferry__bufring_take(bufs, cqe_flags, res > 0 ? (uint32_t)res : 0);
     if (s->flags & FERRY__ENDING) {
         if (res != -ECANCELED && res != -ENOBUFS)
             s->flags |= FERRY__SPOILED;
@@ -337,13 +328,10 @@ static void complete_receive(struct ferry_stream *s, int res, uint32_t cqe_flags
 static void complete_send(struct ferry_stream *s, int res)
 {
     s->armed &= ~ARMED(SEND);
-    if (s->flags & FERRY__ENDING || res == -EINTR || res == -EAGAIN) {
-        if (res == -EAGAIN)
-            s->flags |= POLL_TO_SEND;
+    if (s->flags & FERRY__ENDING || res == -EINTR || res == -EAGAIN)
         ferry__stream_flush_later(s);
-        return;
-    }
-    ferry__stream_tell_sent(s, res);
+    else
+        ferry__stream_tell_sent(s, res);
 }
 
 static void complete_out(struct ferry_stream *s)
