@@ -83,7 +83,7 @@ int ferry_loop_new(enum ferry_io io, struct ferry_loop **out)
     r = make(&ferry__epoll, out);
     if (r == 0 && refused < 0)
         snprintf((*out)->why, sizeof(*out)->why, "the kernel refuses io_uring: %s",
-                 ferry_strerror(refused));
+                 refused == -EINVAL ? "older than Linux 6.1" : ferry_strerror(refused));
     return r;
 }
 

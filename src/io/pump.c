@@ -104,20 +104,21 @@ static void offer_again(struct ferry_pump *p)
 
 static void send_output(struct ferry_pump *p, const struct ferry_chain *out)
 {
-    /* A machine that gives up on a peer who does not read shows no output any more, while a send of
-     * it may hang for ever. */
-    bool given_up = out->len == 0 && p->ops->finished(p->m);
+    bool sending = ferry_stream_is_sending(&p->stream);
 
-    if ((ferry_stream_is_sending(&p->stream) && !given_up) || p->flags & CONNECTING)
+    if (p->flags & CONNECTING)
         return;
     if (out->len) {
-        ferry_stream_send(&p->stream, out);
+        if (!sending)
+            ferry_stream_send(&p->stream, out);
         return;
     }
-    if (!(p->flags & SHUT) && p->ops->wants_shutdown && p->ops->wants_shutdown(p->m)) {
+    if (!sending && !(p->flags & SHUT) && p->ops->wants_shutdown && p->ops->wants_shutdown(p->m)) {
         p->flags |= SHUT;
         ferry_stream_shutdown(&p->stream);
     }
+    /* Also while sending: a machine that gives up on a peer who does not read shows no output any
+     * more, but a send of it may hang for ever. */
     if (!(p->flags & FINISHED) && p->ops->finished(p->m)) {
         p->flags |= FINISHED;
         p->fns->finished(p);

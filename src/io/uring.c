@@ -70,32 +70,19 @@ void ferry__uring_cancel(struct ferry__uring *u, const void *p, enum ferry__op o
 
 /* -- making one -- */
 
+/*
+ * With DEFER_TASKRUN (kernel 6.1) the kernel works on our streams only while we are in it, and
+ * takes submissions first: so what a stream sent from may be given up in the turn that closes it.
+ * That kernel has all else that is needed here, and buffer rings are asked for next.
+ */
 static int open_ring(struct io_uring *ring)
 {
-    /* The second for kernel 6.0, which has all that is needed but DEFER_TASKRUN. */
-    static const unsigned flags[] = {
-        IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-        IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-    };
-    int r = -EINVAL;
+    struct io_uring_params p = {.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
+                                         IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE |
+                                         IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP,
+                                .cq_entries = CQ_ENTRIES};
 
-    for (size_t i = 0; r == -EINVAL && i < sizeof flags / sizeof *flags; i++) {
-        struct io_uring_params p = {.flags = flags[i] | IORING_SETUP_CQSIZE |
-                                             IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP,
-                                    .cq_entries = CQ_ENTRIES};
-        r = io_uring_queue_init_params(SQ_ENTRIES, ring, &p);
-    }
-    return r;
-}
-
-/* Multishot receive cannot be asked for; sending without copying came with the same kernel. */
-static int probe(struct io_uring *ring)
-{
-    struct io_uring_probe *p = io_uring_get_probe_ring(ring);
-    int ok = p && io_uring_opcode_supported(p, IORING_OP_SEND_ZC);
-
-    io_uring_free_probe(p);
-    return ok ? 0 : -EOPNOTSUPP;
+    return io_uring_queue_init_params(SQ_ENTRIES, ring, &p);
 }
 
 static void fini(struct ferry_loop *loop)
@@ -114,10 +101,8 @@ static int init(struct ferry_loop *loop)
 
     if (r < 0)
         return r;
-    r = probe(&u->ring);
-    if (r == 0)
-        r = ferry__bufring_init(&u->bufs[FERRY__GROUP_SMALL], &u->ring, FERRY__GROUP_SMALL,
-                                FERRY_BLOCK_SMALL, SMALL_MAX, SMALL_WANT);
+    r = ferry__bufring_init(&u->bufs[FERRY__GROUP_SMALL], &u->ring, FERRY__GROUP_SMALL,
+                            FERRY_BLOCK_SMALL, SMALL_MAX, SMALL_WANT);
     if (r == 0)
         r = ferry__bufring_init(&u->bufs[FERRY__GROUP_LARGE], &u->ring, FERRY__GROUP_LARGE,
                                 FERRY_BLOCK_LARGE, LARGE_MAX, LARGE_WANT);
