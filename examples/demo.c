@@ -218,7 +218,8 @@ static void stream(struct ferry_request *r)
     ferry_request_set_user(r, s);
     ferry_request_header(r, "Content-Type", "text/plain; charset=utf-8");
     ferry_request_header(r, "Cache-Control", "no-store");
-    ferry_request_header(r, "X-Accel-Buffering", "no"); /* nginx would collect it otherwise */
+    ferry_request_header(r, "X-Accel-Buffering", "no"); /* nginx would collect it otherwise, */
+    ferry_request_header(r, "X-Content-Type-Options", "nosniff"); /* and browsers would guess */
     ferry_request_on_abort(r, stream_aborted);
     ferry_request_after(r, STREAM_MS, next_line);
 }

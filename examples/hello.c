@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hello [ADDRESS]: the smallest useful FastCGI application, made for measuring web servers with.
+ * hello [ADDRESS [IO]]: the smallest useful FastCGI application, made for measuring web servers.
  *
  *   /bytes/N   N bytes out of memory that is never copied
  *   /upload    reads the body and answers how many bytes it had
  *   the rest   12 bytes of text
  *
- * Without an ADDRESS it accepts on descriptor 0, as programs do that a web server starts.
+ * Without an ADDRESS it accepts on descriptor 0, as programs do that a web server starts. IO is
+ * uring, epoll or auto.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -115,6 +116,7 @@ int main(int argc, char **argv)
 
     memset(filler, '.', sizeof filler);
     opts.handle = handle;
+    opts.io = argc > 2 ? argv[2] : NULL;
     err = ferry_app_new(&opts, &app);
     if (err < 0) {
         fprintf(stderr, "hello: %s\n", ferry_strerror(err));

@@ -102,7 +102,6 @@ struct ferry_app {
     struct ferry_app_opts opts; /* every default filled in */
     struct ferry_loop *loop;
     struct ferry__addrs allowed;
-    struct ferry_block static_block; /* stands for memory that outlives the application */
     struct ferry_list listeners, peers, orphans;
     struct ferry_list poked, dirty;
     struct ferry_list idle_peers, idle_requests; /* kept for the next, at most IDLE_MAX each */
@@ -116,6 +115,7 @@ struct ferry_app {
     atomic_uint stops; /* calls of ferry_app_stop */
     unsigned stops_seen;
     const char *why;
+    struct ferry_block static_block; /* stands for memory that outlives the application */
 };
 
 #define FERRY__IDLE_MAX 256

@@ -222,9 +222,9 @@ int ferry_request_write(struct ferry_request *r, const void *bytes, size_t n)
 }
 
 struct ref {
-    struct ferry_block block;
     void (*release)(void *arg);
     void *arg;
+    struct ferry_block block;
 };
 
 static void ref_put(void *home, struct ferry_block *b)

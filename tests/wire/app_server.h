@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -259,6 +260,15 @@ static void do_late(struct ferry_request *r)
     ferry_request_after(r, 30, finish);
 }
 
+/* From now on the allocation after the next NAME fails. */
+static void do_starve(struct ferry_request *r)
+{
+    const char *n = ferry_request_param_z(r, "NAME");
+
+    ferry_request_finish(r, alloc_failed() ? 1 : 0);
+    fail_alloc_after(n ? strtol(n, NULL, 10) : -1);
+}
+
 static void do_nothing(struct ferry_request *r)
 {
     ferry_request_finish(r, 0);
@@ -282,6 +292,7 @@ static const struct {
     {"ref", do_ref},       {"pour", do_pour},       {"overflow", do_overflow},
     {"echo", do_echo},     {"late", do_late},       {"nothing", do_nothing},
     {"stop", do_stop},     {"hello", do_hello},     {"abort-by-body", do_abort_by_body},
+    {"starve", do_starve},
 };
 
 static void handle(struct ferry_request *r)
@@ -347,8 +358,10 @@ static inline struct server start(int family, const struct ferry_app_opts *given
         opts.web_server_addrs = "";
     fflush(stdout);
     s.pid = fork();
-    if (s.pid == 0)
+    if (s.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
         serve(&opts, fd);
+    }
     close(fd);
     assert_true(s.pid > 0);
     return s;

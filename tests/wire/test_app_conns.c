@@ -406,6 +406,87 @@ static void a_second_signal_and_the_time_limit_do_not_wait(void **state)
     }
 }
 
+/* Lets the n-th allocation of the server's fail (-1: none), and says whether the one before did. */
+static bool starve(struct client *c, int n)
+{
+    char text[16];
+    const char *params[] = {"DO", "starve", "NAME", text, NULL};
+    bool failed;
+
+    snprintf(text, sizeof text, "%d", n);
+    send_begin(c, 1, FERRY_KEEP_CONN, params);
+    send_end(c, 1);
+    failed = reply(c, 1)->end.app_status;
+    forget(c, 1);
+    return failed;
+}
+
+/* Requests of all kinds, some of which may get less than a whole answer. */
+static void try_everything(const struct server *s)
+{
+    static const char *const deeds_of[] = {"headers", "body", "big", "ref", "late"};
+    static char pairs[20000];
+    struct client *c = dial(s);
+    size_t n = sizeof deeds_of / sizeof *deeds_of;
+    uint16_t id;
+
+    c->may_break = true;
+    send_params(c, 60, pairs, 2 * 600);
+    for (id = 1; id <= n; id++)
+        ask(c, id, FERRY_KEEP_CONN, deeds_of[id - 1]);
+    for (id = 1; id <= n; id++)
+        while (!c->replies[id].ends)
+            if (!receive(c)) {
+                hang_up(c);
+                return;
+            }
+    hang_up(c);
+}
+
+static void memory_may_run_out_anywhere(void **state)
+{
+    struct server s = start(AF_UNIX, NULL);
+    struct client *c = dial(&s);
+    int n = 0;
+
+    (void)state;
+    do {
+        assert_true(n < 500);
+        starve(c, n++);
+        try_everything(&s);
+    } while (starve(c, -1));
+    assert_true(n > 5);
+    expect_hello(c, 1);
+    hang_up(c);
+    stop(&s);
+}
+
+static void begin_and_end(void *arg)
+{
+    const struct ferry_app_opts *opts = arg;
+    struct ferry_app *app;
+    int err = ferry_app_new(opts, &app);
+
+    if (err < 0) {
+        assert_int_equal(err, -ENOMEM);
+        return;
+    }
+    err = ferry_app_listen(app, "127.0.0.1:0");
+    assert_true(err == 0 || err == -ENOMEM);
+    ferry_app_free(app);
+}
+
+static void memory_may_run_out_at_the_beginning(void **state)
+{
+    struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
+
+    (void)state;
+    opts.handle = handle;
+    opts.io = io;
+    opts.web_server_addrs = "127.0.0.1";
+    each_alloc_fails(begin_and_end, &opts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +502,8 @@ int main(void)
         cmocka_unit_test(a_socket_of_its_own_goes_with_it),
         cmocka_unit_test(a_signal_lets_what_runs_finish),
         cmocka_unit_test(a_second_signal_and_the_time_limit_do_not_wait),
+        cmocka_unit_test(memory_may_run_out_anywhere),
+        cmocka_unit_test(memory_may_run_out_at_the_beginning),
     };
 
     return on_every_backend(tests, sizeof tests / sizeof *tests);
