@@ -21,8 +21,10 @@ extern "C" {
  *
  *     static void handle(struct ferry_request *r)
  *     {
+ *         const char *method = ferry_request_param_z(r, "REQUEST_METHOD");
+ *
  *         ferry_request_header(r, "Content-Type", "text/plain");
- *         ferry_request_printf(r, "You asked for %s\n", ferry_request_param_z(r, "REQUEST_URI"));
+ *         ferry_request_printf(r, "You did a %s.\n", method ? method : "(nothing)");
  *         ferry_request_finish(r, 0);
  *     }
  *

@@ -48,6 +48,7 @@ struct ferry__peer {
     uint64_t sent;              /* bytes that left, ever */
     unsigned held;              /* requests whose unread body keeps it from being read */
     bool closing;
+    bool large; /* it is read in large blocks */
 };
 
 struct ferry_request {

@@ -31,6 +31,15 @@ static void refuse(struct ferry__peer *p, uint16_t id)
     ferry_pump_kick(&p->pump);
 }
 
+/* Bodies and requests side by side fill large blocks; one small request after the other does not.
+ */
+static void read_large(struct ferry__peer *p)
+{
+    if (!p->large)
+        ferry_stream_read_large(&p->pump.stream, true);
+    p->large = true;
+}
+
 static void begin(struct ferry__peer *p, const struct ferry_conn_event *ev)
 {
     struct ferry_app *app = p->app;
@@ -41,6 +50,8 @@ static void begin(struct ferry__peer *p, const struct ferry_conn_event *ev)
         ferry_conn_set_user(p->fcgi, ev->id, r);
     else
         refuse(p, ev->id);
+    if (ferry_conn_active(p->fcgi) > 1)
+        read_large(p);
 }
 
 static void params_end(struct ferry__peer *p, struct ferry_request *r)
@@ -116,6 +127,7 @@ static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
         params_end(p, r);
         break;
     case FERRY_CONN_STDIN:
+        read_large(p);
         ferry__request_input(r, p->pump.in_block, ev->data);
         break;
     case FERRY_CONN_STDIN_END:
