@@ -59,7 +59,7 @@ void ferry__exchange_free(struct ferry__exchange *x)
 
     ferry_task_cancel(&x->settle);
     ferry_block_unref(x->image);
-    ferry_block_unref(x->first);
+    ferry__relay_forget(x);
     ferry_block_unref(x->log);
     if (x->has_body)
         ferry_spool_fini(&x->body);

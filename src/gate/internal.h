@@ -22,6 +22,8 @@ struct ferry_gate {
     char *script; /* absolute */
 };
 
+#define FERRY__PIECES_MAX 8
+
 struct ferry__door; /* one listener of one thread */
 
 struct ferry_gate_thread {
@@ -83,6 +85,12 @@ struct ferry__exchange {
     struct ferry_slice first_bytes;
     bool first_owned; /* `first` is the exchange's own and can take more */
     size_t scanned;
+    struct ferry__piece { /* more of the body, behind a head that is whole in `first` */
+        struct ferry_block *block;
+        struct ferry_slice bytes;
+    } more[FERRY__PIECES_MAX];
+    unsigned nmore;
+    size_t more_len;
     struct ferry_spool kept; /* what a slow client cannot take yet, of a shared connection */
     bool keeping, app_done, head_method, app_misframed;
     int status;
@@ -120,6 +128,8 @@ void ferry__relay_out(struct ferry_call *, struct ferry_block *, struct ferry_sl
 void ferry__relay_errors(struct ferry_call *, struct ferry_slice);
 void ferry__relay_done(struct ferry_call *, const struct ferry_call_result *);
 void ferry__relay_settle(struct ferry_task *);
+/* Drops what has come and was not relayed. */
+void ferry__relay_forget(struct ferry__exchange *);
 /* The client has taken bytes. */
 void ferry__relay_sent(struct ferry__exchange *);
 

@@ -20,7 +20,8 @@
 #define KEPT_MEMORY_MAX 262144
 #define KEPT_MAX (1ull << 30)
 #define CHUNK_MAX 65536
-#define ERRORS_MAX 16384 /* of an application's error stream, for one request */
+#define PIECES_LEN_MAX 131072 /* of a body that may yet turn out to be complete in this turn */
+#define ERRORS_MAX 16384      /* of an application's error stream, for one request */
 
 static struct ferry__exchange *exchange_of(struct ferry_call *call)
 {
@@ -190,14 +191,48 @@ static enum head_state read_head(struct ferry__exchange *x, bool complete)
             ferry_http_interim(x->conn->http, cgi->status,
                                (const struct ferry_http_field *)cgi->fields, cgi->nfields);
     } while (cgi->status < 200);
-    if (respond(x, cgi, complete ? (int64_t)x->first_bytes.len : -1) == HEAD_OVER)
+    if (respond(x, cgi, complete ? (int64_t)(x->first_bytes.len + x->more_len) : -1) == HEAD_OVER)
         return HEAD_OVER;
     x->first = NULL;
     if (x->first_bytes.len)
         send_body(x, b, x->first_bytes);
     ferry_block_unref(b);
+    for (unsigned i = 0; i < x->nmore; i++)
+        send_body(x, x->more[i].block, x->more[i].bytes);
+    ferry__relay_forget(x);
     ferry_pump_kick(&x->conn->pump);
     return HEAD_READ;
+}
+
+void ferry__relay_forget(struct ferry__exchange *x)
+{
+    ferry_block_unref(x->first);
+    x->first = NULL;
+    while (x->nmore)
+        ferry_block_unref(x->more[--x->nmore].block);
+    x->more_len = 0;
+}
+
+/* Is the final header block whole in what has come? Then what follows is all body. */
+static bool head_is_whole(struct ferry__exchange *x)
+{
+    struct ferry_cgi_response *cgi = &x->thread->response;
+    size_t scanned = 0;
+    const char *why;
+
+    return x->nmore > 0 || (ferry_cgi_response_parse(x->first_bytes.p, x->first_bytes.len, HEAD_MAX,
+                                                     &scanned, cgi, &why) > 0 &&
+                            cgi->status >= 200);
+}
+
+static bool keep_piece(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
+{
+    if (x->nmore == FERRY__PIECES_MAX || x->more_len + bytes.len > PIECES_LEN_MAX ||
+        !head_is_whole(x))
+        return false;
+    x->more[x->nmore++] = (struct ferry__piece){ferry_block_ref(b), bytes};
+    x->more_len += bytes.len;
+    return true;
 }
 
 /* More of a head that is not complete: collected in a block of the exchange's own. */
@@ -252,9 +287,10 @@ void ferry__relay_out(struct ferry_call *call, struct ferry_block *b, struct fer
         ferry_task_defer(x->thread->loop, &x->settle);
         return;
     }
+    if (keep_piece(x, b, bytes))
+        return;
     /* Much has come in one turn, so this is no small answer: no use in waiting for its end. */
-    if (x->first_bytes.len + bytes.len > FERRY_BLOCK_LARGE)
-        state = read_head(x, false);
+    state = read_head(x, false);
     if (state == HEAD_READ)
         relay_body(x, b, bytes);
     else if (state == HEAD_MORE && collect(x, bytes))
