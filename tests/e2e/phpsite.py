@@ -78,11 +78,12 @@ def end_well(ferry):
 
 
 @contextlib.contextmanager
-def serving(folder, *args, **kw):
+def serving(folder, *args, ends=None, **kw):
+    """A ferry, ended well; `ends` is the exit status of one that does not even start."""
     folder.mkdir(exist_ok=True)
     ferry = Ferry(folder, args, **kw)
     try:
-        assert ferry.port, ferry.err
+        assert ferry.port or ferry.process.wait(10) == ends, ferry.err
         yield ferry
     except BaseException:
         print(ferry.err)
