@@ -150,6 +150,9 @@ static inline void ferry__stream_tell_sent(struct ferry_stream *s, ssize_t n)
     s->fns->sent(s, n);
 }
 
+/* recv(2) without waiting: bytes or -errno. */
+ssize_t ferry__recv(int fd, void *to, size_t n);
+
 /* Sends from the front of `out` without waiting: bytes sent, -EAGAIN, or another -errno. */
 ssize_t ferry__stream_send_now(struct ferry_stream *);
 

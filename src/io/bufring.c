@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One group of provided buffers. The kernel takes buffers from the ring in order; a completion says
- * which one, and the last unref of its block gives it back. While consumers keep some, fresh ones
- * take their place, up to `entries` altogether; past that the ring may run dry, and streams then
- * read without it (uring_stream.c), so nobody ever waits for a buffer.
+ * which one, and the last unref of its block gives it back. While consumers keep some, others take
+ * their place, up to `entries` altogether; past that the ring may run dry, and streams then read
+ * without it (uring_stream.c), so nobody ever waits for a buffer.
  *
  * The ring is a queue: a buffer comes round again after all others. So the more wait, the colder
  * the memory is that the next bytes are copied to, which costs more than running out of buffers
@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "io/uring.h"
 
+#define SPARE_SHARE 4     /* a quarter of all buffers is kept when it is not wanted */
 #define WARM (512 * 1024) /* bytes that the waiting buffers may be filled with in turn */
 
 static void add(struct ferry__bufring *g, struct ferry__buf *b)
@@ -26,6 +27,13 @@ static void add(struct ferry__bufring *g, struct ferry__buf *b)
     g->waiting++;
 }
 
+static void forget(struct ferry__bufring *g, struct ferry__buf *b)
+{
+    g->all[b->number] = NULL;
+    g->unused[g->nunused++] = b->number;
+    free(b);
+}
+
 static void put(void *home, struct ferry_block *block)
 {
     struct ferry__bufring *g = home;
@@ -33,28 +41,42 @@ static void put(void *home, struct ferry_block *block)
 
     if (g->waiting < g->want) {
         add(g, b);
-        return;
+    } else if (g->nspare < g->entries / SPARE_SHARE) {
+        b->next = g->spare;
+        g->spare = b;
+        g->nspare++;
+    } else {
+        forget(g, b);
     }
-    g->all[b->number] = NULL;
-    g->unused[g->nunused++] = b->number;
-    free(b);
+}
+
+static struct ferry__buf *get(struct ferry__bufring *g)
+{
+    struct ferry__buf *b = g->spare;
+
+    if (b) {
+        g->spare = b->next;
+        g->nspare--;
+        return b;
+    }
+    b = g->nunused ? malloc(sizeof *b + g->cap) : NULL;
+    if (!b)
+        return NULL;
+    b->number = g->unused[--g->nunused];
+    b->block.put = put;
+    b->block.home = g;
+    b->block.cap = g->cap;
+    g->all[b->number] = b;
+    return b;
 }
 
 /* As many as wanted, or as memory and the numbers allow. */
 static void fill(struct ferry__bufring *g)
 {
-    while (g->waiting < g->want && g->nunused) {
-        struct ferry__buf *b = malloc(sizeof *b + g->cap);
+    struct ferry__buf *b;
 
-        if (!b)
-            return;
-        b->number = g->unused[--g->nunused];
-        b->block.put = put;
-        b->block.home = g;
-        b->block.cap = g->cap;
-        g->all[b->number] = b;
+    while (g->waiting < g->want && (b = get(g)))
         add(g, b);
-    }
 }
 
 int ferry__bufring_init(struct ferry__bufring *g, struct io_uring *ring, uint16_t group,

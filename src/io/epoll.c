@@ -151,9 +151,7 @@ static void stream_read(struct ferry_stream *s)
         }
         b = ferry_block_get(&s->loop->blocks,
                             s->flags & FERRY__LARGE ? FERRY_BLOCK_LARGE : FERRY_BLOCK_SMALL);
-        n = b ? recv(s->fd, b->data, b->cap, MSG_DONTWAIT) : -1;
-        if (n < 0)
-            n = b ? -errno : -ENOMEM;
+        n = b ? ferry__recv(s->fd, b->data, b->cap) : -ENOMEM;
         if (n == -EAGAIN)
             s->flags &= ~READABLE;
         else if (n > 0 && n < b->cap && !(s->flags & TO_END))

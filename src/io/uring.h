@@ -17,6 +17,8 @@ struct ferry__bufring {
     struct ferry__buf **all; /* by their number; NULL where there is none */
     uint16_t *unused;        /* a stack of the numbers without a buffer */
     unsigned nunused;
+    struct ferry__buf *spare; /* neither in the ring nor in use */
+    unsigned nspare;
     unsigned entries; /* how many buffers there may be altogether */
     unsigned waiting; /* in the ring, as far as we know */
     unsigned want;    /* keep so many waiting, if memory can be had */
@@ -27,7 +29,7 @@ struct ferry__bufring {
 };
 
 struct ferry__buf {
-    struct ferry__buf *next; /* of the same stream, held */
+    struct ferry__buf *next; /* of the same stream, held; or spare */
     uint32_t len;            /* received, while held */
     uint16_t number;
     struct ferry_block block;

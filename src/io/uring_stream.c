@@ -246,9 +246,7 @@ static void receive_now(struct ferry_stream *s)
         return;
     b = ferry_block_get(&s->loop->blocks,
                         s->flags & FERRY__LARGE ? FERRY_BLOCK_LARGE : FERRY_BLOCK_SMALL);
-    n = b ? recv(s->fd, b->data, b->cap, MSG_DONTWAIT) : -1;
-    if (n < 0)
-        n = b ? -errno : -ENOMEM;
+    n = b ? ferry__recv(s->fd, b->data, b->cap) : -ENOMEM;
     if (n > 0)
         ferry__stream_tell_read(s, b, n);
     else if (n == 0)
