@@ -110,7 +110,8 @@ enum ferry__stream_flag {
     FERRY__DETACHING = 1 << 10,
     FERRY__SPOILED = 1 << 11, /* bytes came after detach was called */
     FERRY__ENDED = 1 << 12,   /* nothing under way: close or hand out */
-    FERRY__OWN_0 = 1 << 16,   /* this and higher: the back end's own */
+    FERRY__ERRORS_LAST = 1 << 13,
+    FERRY__OWN_0 = 1 << 16, /* this and higher: the back end's own */
     FERRY__ENDING = FERRY__CLOSING | FERRY__DETACHING,
 };
 

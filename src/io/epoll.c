@@ -187,7 +187,7 @@ static void stream_event(struct ferry_stream *s, uint32_t ev)
     }
     if (s->flags & FERRY__READING)
         stream_read(s);
-    else if (ev & EPOLLERR)
+    else if (ev & EPOLLERR && !(s->flags & FERRY__ERRORS_LAST))
         ferry__stream_check_error(s);
 }
 

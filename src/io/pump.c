@@ -9,6 +9,8 @@
  */
 #include "io/pump.h"
 
+#include <errno.h>
+
 #include "base/assert.h"
 
 enum {
@@ -23,6 +25,8 @@ enum {
     FAILED = 256,    /* the socket */
     SHUT = 512,      /* our sending side */
     FINISHED = 1024, /* told */
+    ERRORS_LAST = 2048,
+    UNHEARD = 4096, /* the peer takes nothing any more, but may have said something */
     OVER = CLOSED | DETACHING | FAILED,
 };
 
@@ -106,7 +110,7 @@ static void send_output(struct ferry_pump *p, const struct ferry_chain *out)
 {
     bool sending = ferry_stream_is_sending(&p->stream);
 
-    if (p->flags & CONNECTING)
+    if (p->flags & (CONNECTING | UNHEARD))
         return;
     if (out->len) {
         if (!sending)
@@ -214,7 +218,10 @@ static void on_sent(struct ferry_stream *s, ssize_t n)
     if (p->flags & OVER)
         return;
     if (n < 0) {
-        fail(p, (int)n);
+        if (p->flags & ERRORS_LAST && (n == -EPIPE || n == -ECONNRESET))
+            p->flags |= UNHEARD;
+        else
+            fail(p, (int)n);
         return;
     }
     p->ops->sent(p->m, (size_t)n, now(p));
@@ -301,6 +308,12 @@ void ferry_pump_hold(struct ferry_pump *p, bool on)
     if (on && !(p->flags & OVER))
         ferry_stream_read(&p->stream, false);
     ferry_pump_kick(p);
+}
+
+void ferry_pump_errors_last(struct ferry_pump *p)
+{
+    p->flags |= ERRORS_LAST;
+    ferry_stream_errors_last(&p->stream);
 }
 
 void ferry_pump_close(struct ferry_pump *p)

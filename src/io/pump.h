@@ -68,6 +68,10 @@ void ferry_pump_kick(struct ferry_pump *);
  * was read before is still offered to the machine. */
 void ferry_pump_hold(struct ferry_pump *, bool on);
 
+/* The peer's last words count: when it has closed, or does not want what we send, all that it said
+ * before is still read, and only then the pump fails. */
+void ferry_pump_errors_last(struct ferry_pump *);
+
 /* Ends it now; queued output is dropped. `closed` follows from the loop. Twice has no further
  * effect. */
 void ferry_pump_close(struct ferry_pump *);

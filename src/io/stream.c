@@ -85,6 +85,11 @@ void ferry_stream_read_large(struct ferry_stream *s, bool large)
     s->flags = large ? s->flags | FERRY__LARGE : s->flags & ~FERRY__LARGE;
 }
 
+void ferry_stream_errors_last(struct ferry_stream *s)
+{
+    s->flags |= FERRY__ERRORS_LAST;
+}
+
 void ferry_stream_send(struct ferry_stream *s, const struct ferry_chain *out)
 {
     ferry_assert(!(s->flags & (FERRY__SENDING | FERRY__DETACHING)));

@@ -37,7 +37,8 @@ struct ferry_stream {
     struct ferry_block *held;      /* what came while reading was off: the last of a ring */
     struct ferry_list flush, due;  /* has something to submit, something to tell */
     int fd;
-    int result; /* of a send or connect, until it is told */
+    int result;   /* of a send or connect, until it is told */
+    int read_err; /* of the end that has come and is not told yet */
     uint32_t flags;
     uint32_t armed; /* operations that the kernel has not ended */
 };
@@ -65,6 +66,11 @@ void ferry_stream_read(struct ferry_stream *, bool on);
 /* A receive of up to 64 KiB at a time rather than 4 KiB: for bodies and application connections.
  * Any time. */
 void ferry_stream_read_large(struct ferry_stream *, bool large);
+
+/* Errors of the socket come in order, behind the bytes that came before them, and only while
+ * reading is on: for connections whose peer's last words count more than the news that it is gone.
+ * Any time. */
+void ferry_stream_errors_last(struct ferry_stream *);
 
 /*
  * Sends the memory at the front of a chain (or, when a file range is first, from the file), one

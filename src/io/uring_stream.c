@@ -167,7 +167,7 @@ static void submit_receive(struct ferry__uring *u, struct ferry_stream *s)
         return;
     } else if (reading && !s->held) {
         arm_receive(u, s);
-    } else if (!reading && !(s->armed & ARMED(ERR))) {
+    } else if (!reading && !(s->armed & ARMED(ERR)) && !(s->flags & FERRY__ERRORS_LAST)) {
         struct io_uring_sqe *sqe = ferry__uring_sqe(u);
 
         /* A multishot poll fires once per edge, so a half-close does not hide a later reset. */
@@ -220,20 +220,26 @@ bool ferry__uring_stream_submit(struct ferry_stream *s)
 
 /* -- completing -- */
 
+/* The end, or an error that comes in its order. */
+static void read_end(struct ferry_stream *s, int err)
+{
+    s->read_err = err;
+    if (s->flags & FERRY__READING && !s->held)
+        ferry__stream_tell_read(s, NULL, err);
+    else
+        s->flags |= FERRY__EOF;
+}
+
 static void fail(struct ferry_stream *s, int err)
 {
     if (s->flags & FERRY__READ_OVER)
         return;
+    if (s->flags & FERRY__ERRORS_LAST) {
+        read_end(s, err);
+        return;
+    }
     drop_held(s);
     ferry__stream_tell_read(s, NULL, err);
-}
-
-static void read_end(struct ferry_stream *s)
-{
-    if (s->flags & FERRY__READING && !s->held)
-        ferry__stream_tell_read(s, NULL, 0);
-    else
-        s->flags |= FERRY__EOF;
 }
 
 /* The poll in place of a receive fired: the ring of buffers had run dry. */
@@ -250,7 +256,7 @@ static void receive_now(struct ferry_stream *s)
     if (n > 0)
         ferry__stream_tell_read(s, b, n);
     else if (n == 0)
-        read_end(s);
+        read_end(s, 0);
     else if (n != -EAGAIN && n != -EINTR)
         fail(s, (int)n);
     ferry_block_unref(b);
@@ -278,7 +284,7 @@ static void no_bytes(struct ferry_stream *s, struct ferry__bufring *bufs, int re
 {
     switch (res) {
     case 0:
-        read_end(s);
+        read_end(s, 0);
         break;
     case -ENOBUFS:
         ferry__bufring_ran_out(bufs);
@@ -380,7 +386,7 @@ void ferry__uring_stream_deliver(struct ferry_stream *s)
     if ((s->flags & (FERRY__READING | FERRY__ENDING | FERRY__EOF | FERRY__READ_OVER)) ==
             (FERRY__READING | FERRY__EOF) &&
         !s->held)
-        ferry__stream_tell_read(s, NULL, 0);
+        ferry__stream_tell_read(s, NULL, s->read_err);
     if (!(s->armed & ARMED(RECV)))
         ferry__stream_flush_later(s);
 }
