@@ -3,6 +3,7 @@
  * allocator). */
 #include "support.h"
 
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,11 +16,11 @@ void *__wrap_realloc(void *, size_t);
 
 static long fail_after = -1;
 static bool failed;
-static unsigned long count;
+static atomic_ulong count; /* threads of a test allocate too; only one lets them fail */
 
 static bool fails_now(void)
 {
-    count++;
+    atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);
     if (fail_after < 0)
         return false;
     if (fail_after-- > 0)

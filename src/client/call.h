@@ -71,16 +71,28 @@ struct ferry_call {
     struct ferry__peer *peer; /* NULL while it waits */
     struct ferry_list link;   /* in the queue, or among the calls of its peer */
     uint64_t deadline_ms, queued_ms;
+    uint64_t ticket;    /* its place by age */
     uint64_t sent_mark; /* bytes the peer had sent or queued before this request */
     uint16_t id;
     uint8_t attempts;
     bool answered;    /* a byte of the response has come */
     bool wants_fresh; /* a kept connection failed it already */
+    bool writing;     /* its body is not all written */
+    bool overloaded;  /* the application refused it, for now */
+    bool past_end;    /* came when the queue was full */
     bool held;
 };
 
-/* Starts it: `done` follows in any case. The pool's queue deadline begins now. */
+/* Starts it: `done` follows in any case. The pool's queue deadline begins now. `started` alone may
+ * be called from within. */
 void ferry_call_start(struct ferry_pool_local *, struct ferry_call *);
+
+/* It is on a connection, and body may be written; false while it waits, also after `started` when
+ * it came back to the queue. */
+static inline bool ferry_call_is_running(const struct ferry_call *call)
+{
+    return call->peer;
+}
 
 /* The owner has lost interest: dropped from the queue, or aborted at the application. No function
  * is called any more. */

@@ -8,7 +8,10 @@
 #include "fcgi/conn.h"
 #include "io/pump.h"
 
-/* What pool.c (who gets which connection) and peer.c (one connection) share. */
+/*
+ * What the files of the client share: pool.c (connections and threads), queue.c (calls that wait),
+ * probe.c (does the application multiplex), peer.c (one connection).
+ */
 
 enum ferry__multiplexing { FERRY__MPX_UNKNOWN, FERRY__MPX_YES, FERRY__MPX_NO };
 
@@ -22,30 +25,48 @@ struct ferry_pool {
     atomic_int multiplexing;       /* enum ferry__multiplexing */
     atomic_uint requests_max;      /* on one shared connection */
     _Atomic(uint64_t) probe_at_ms; /* when the next GET_VALUES may be tried */
+    atomic_uint probe_wait_ms;     /* and how long after it another */
     struct ferry_pool_local *_Atomic *locals;
+};
+
+/* Pauses that double while the application goes on refusing. */
+struct ferry__backoff {
+    uint64_t until_ms;
+    unsigned ms; /* 0: it does not refuse */
 };
 
 struct ferry_pool_local {
     struct ferry_pool *pool;
     struct ferry_loop *loop;
     unsigned index;
-    struct ferry_list idle;    /* kept connections, the latest used in front */
-    struct ferry_list busy;    /* with requests of their own, connecting or closing */
-    struct ferry_list shared;  /* multiplexed connections */
-    struct ferry_list fresh;   /* not answered yet, oldest first */
-    struct ferry_list waiting; /* calls, oldest first */
+
+    /* Connections. */
+    struct ferry_list idle;   /* kept ones, the latest used in front */
+    struct ferry_list busy;   /* with requests of their own, connecting, retired or closing */
+    struct ferry_list shared; /* multiplexed ones that take requests */
+    struct ferry_list fresh;  /* not answered yet, oldest first */
+    struct ferry__peer *probe;
     atomic_uint nidle;
-    _Atomic(uint64_t) oldest_ms; /* when the first waiting call came, or FERRY_NEVER */
-    uint64_t backoff_until_ms;   /* the application's backlog was full */
-    unsigned backoff_ms;
-    struct ferry_timer timer;       /* the queue's deadline, or the end of the back-off */
+    atomic_uint coming;             /* connections that other threads are lending to this one */
     struct ferry_timer idle_timer;  /* sweeps kept connections */
     struct ferry_timer fresh_timer; /* looks for starving ones */
+    struct ferry_timer probe_timer;
     struct ferry_post wake; /* something changed: serve the queue, close idle ones if any starve */
     atomic_bool woken;
+
+    /* Calls. */
+    struct ferry_list waiting; /* oldest first */
+    struct ferry_list refused; /* came when the queue was full; to be told so */
+    uint64_t tickets;
+    _Atomic(uint64_t) oldest_ms;   /* no later than the first waiting call came; or FERRY_NEVER */
+    struct ferry__backoff backlog; /* it is full: no connecting */
+    struct ferry__backoff overloaded; /* the application says so: nothing at all */
+    struct ferry_timer queue_timer;   /* the first deadline, or the end of a pause */
+    struct ferry_task serve;          /* puts waiting calls on connections */
+
     void (*closed)(void *);
     void *closed_arg;
-    bool closing;
+    atomic_bool closing;
 };
 
 struct ferry__peer {
@@ -57,35 +78,87 @@ struct ferry__peer {
     struct ferry_list calls;
     uint64_t since_ms; /* idle since, or waiting for the first answer since */
     uint64_t sent_total;
+    unsigned ncalls, requests_max;
     unsigned answers; /* requests answered here */
-    bool connected, shared, keep, idle, closing, starving, probe;
+    unsigned writing; /* calls whose body is not all written */
+    bool connected, shared, keep, idle, closing, starving, probe, retired;
     unsigned lend_to;       /* the thread a detached connection goes to ... */
     struct ferry_post post; /* ... by this post, in what is left of the peer */
     int lent_fd;
 };
 
+static inline uint64_t ferry__pool_now(const struct ferry_pool_local *l)
+{
+    return ferry_loop_now(l->loop);
+}
+
+static inline bool ferry__pool_shares(const struct ferry_pool *pool)
+{
+    return atomic_load_explicit(&pool->multiplexing, memory_order_relaxed) == FERRY__MPX_YES;
+}
+
+/* The first member of a list, or NULL. */
+#define ferry__first(list, type)                                                                   \
+    (ferry_list_empty(list) ? NULL : ferry_container((list)->next, type, link))
+
+/* -- peer.c -- */
+
 /* A new connection on its way; the slot is the caller's and moves to it. NULL: -ENOMEM or the like
  * in *err. */
-struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *, bool shared, bool probe,
-                                        int *err);
+struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *, bool shared, int *err);
 /* One that another thread has lent; fd and slot move. NULL when it failed; both are gone then. */
 struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *, int fd);
-/* Puts a waiting call on it: 0, or an error (FERRY_ELIMIT: it is full). */
+/* Puts a call on it: 0, or an error (FERRY_ELIMIT: it is full). */
 int ferry__peer_begin(struct ferry__peer *, struct ferry_call *);
 void ferry__peer_abort(struct ferry__peer *, struct ferry_call *);
 void ferry__peer_close(struct ferry__peer *);
 void ferry__peer_lend(struct ferry__peer *, unsigned to);
+/* It takes no further request, and closes after those it has. */
+void ferry__peer_retire(struct ferry__peer *);
 
-/* pool.c, called by peer.c */
+/* -- pool.c -- */
+
+bool ferry__pool_slot_take(struct ferry_pool *);
+void ferry__pool_slot_give(struct ferry_pool *);
+/* Somebody may have what a call of this thread waits for: asks for it. */
+void ferry__pool_beg(struct ferry_pool_local *);
+void ferry__pool_wake_all(struct ferry_pool_local *);
+/* Nothing may be left of a local part that closes: says so then. */
+void ferry__pool_maybe_closed(struct ferry_pool_local *);
 void ferry__pool_peer_idle(struct ferry__peer *); /* it has no request any more and can be kept */
-void ferry__pool_peer_gone(struct ferry_pool_local *);    /* it is closed: its slot is free */
-void ferry__pool_peer_answered(struct ferry__peer *);     /* the first byte has come */
-void ferry__pool_peer_taken(struct ferry__peer *);        /* it is idle no more, if it was */
-void ferry__pool_peer_lent(struct ferry__peer *, int fd); /* takes over its memory */
-void ferry__pool_requeue(struct ferry_call *, bool backlog_full);
-void ferry__pool_serve(struct ferry_pool_local *);
-void ferry__pool_values(struct ferry_pool_local *, const struct ferry_conn_values *);
+void ferry__pool_peer_gone(struct ferry_pool_local *); /* it is closed: its slot is free */
+void ferry__pool_peer_answered(struct ferry__peer *);  /* the first byte has come */
+void ferry__pool_peer_taken(struct ferry__peer *);     /* it is idle no more, if it was */
+/* Off this loop, with the peer's memory; fd -1: it was closed on the way. */
+void ferry__pool_peer_lent(struct ferry__peer *, int fd);
+
+/* -- queue.c -- */
+
+/* Why a call comes back to the queue. */
+enum ferry__again {
+    FERRY__STALE,        /* its kept connection was closed: it wants a fresh one */
+    FERRY__UNSHARED,     /* the application does not multiplex after all */
+    FERRY__BACKLOG_FULL, /* of the application's socket */
+    FERRY__OVERLOADED,   /* the application says so */
+};
+
+void ferry__queue_init(struct ferry_pool_local *);
+void ferry__queue_fini(struct ferry_pool_local *);
+bool ferry__queue_empty(const struct ferry_pool_local *);
+void ferry__queue_again(struct ferry_call *, enum ferry__again why);
+/* Room may have come up: at the end of the turn, waiting calls are looked at again. */
+void ferry__queue_serve(struct ferry_pool_local *);
 void ferry__call_done(struct ferry_call *, enum ferry_call_outcome, int err, uint32_t app_status,
                       const char *text);
+
+/* -- probe.c -- */
+
+void ferry__probe_init(struct ferry_pool_local *);
+/* Asks the application, if that is due. */
+void ferry__probe(struct ferry_pool_local *);
+void ferry__probe_answered(struct ferry_pool_local *, const struct ferry_conn_values *);
+void ferry__probe_closed(struct ferry_pool_local *);
+/* CANT_MPX_CONN came. */
+void ferry__probe_refuted(struct ferry_pool_local *);
 
 #endif

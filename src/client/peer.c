@@ -27,35 +27,43 @@ static bool may_repeat(const struct ferry__peer *p, const struct ferry_call *cal
     /* Only a kept connection can have been stale; a new one that fails has met the application
      * itself. */
     bool stale = p->answers > 0 && !call->answered && call->attempts < 3;
-    bool unseen = p->sent_total <= call->sent_mark;
+    /* What is being sent may have left already. */
+    bool unseen = p->sent_total <= call->sent_mark && !ferry_stream_is_sending(&p->pump.stream);
 
-    return stale && call->replayable && (call->idempotent || unseen);
+    return stale && call->replayable && (call->idempotent || unseen) &&
+           ferry__pool_now(p->local) < call->deadline_ms;
+}
+
+static void body_over(struct ferry_call *call)
+{
+    if (call->writing)
+        call->peer->writing--;
+    call->writing = false;
 }
 
 static void leave(struct ferry_call *call)
 {
     if (call->held)
         ferry_call_hold(call, false);
+    body_over(call);
     ferry_list_remove(&call->link);
+    call->peer->ncalls--;
     call->peer = NULL;
 }
 
 static void fail_calls(struct ferry__peer *p, enum ferry_call_outcome outcome, int err,
                        const char *text)
 {
-    struct ferry_list *l;
-
-    while ((l = ferry_list_first(&p->calls))) {
-        struct ferry_call *call = ferry_container(l, struct ferry_call, link);
+    /* From the youngest: the queue then finds the place of each in front. */
+    while (!ferry_list_empty(&p->calls)) {
+        struct ferry_call *call = ferry_container(p->calls.prev, struct ferry_call, link);
         bool again = outcome == FERRY_CALL_CUT && may_repeat(p, call);
 
         leave(call);
-        if (again) {
-            call->wants_fresh = true;
-            ferry__pool_requeue(call, false);
-        } else {
+        if (again)
+            ferry__queue_again(call, FERRY__STALE);
+        else
             ferry__call_done(call, outcome, err, 0, text);
-        }
     }
 }
 
@@ -65,43 +73,75 @@ static void fail(struct ferry__peer *p, int err, const char *text)
     fail_calls(p, FERRY_CALL_CUT, err, text);
 }
 
-static void request_over(struct ferry__peer *p)
+/* Nothing of the request that is over is still on its way, in either direction: what the next one
+ * reads is its own answer. */
+static bool is_clean(const struct ferry__peer *p, bool whole_body)
 {
+    return whole_body && ferry_conn_output(p->conn)->len == 0 && p->pump.in.len == 0;
+}
+
+static void request_over(struct ferry__peer *p, bool whole_body)
+{
+    bool unused = ferry_list_empty(&p->calls);
+
     p->answers++;
     if (p->closing)
         return;
-    if (!p->keep || (p->local->closing && ferry_list_empty(&p->calls)))
+    if (p->shared && unused && (p->retired || p->local->closing))
         ferry__peer_close(p);
     else if (p->shared)
-        ferry__pool_serve(p->local);
-    else
+        ferry__queue_serve(p->local);
+    else if (p->keep && is_clean(p, whole_body))
         ferry__pool_peer_idle(p);
+    else
+        ferry__peer_close(p);
+}
+
+static void completed(struct ferry__peer *p, struct ferry_call *call, uint32_t app_status)
+{
+    p->local->overloaded.ms = 0;
+    ferry__call_done(call, FERRY_CALL_DONE, 0, app_status, "");
+}
+
+/* The application has refused the request; it may be willing another time, or otherwise. */
+static void refused(struct ferry__peer *p, struct ferry_call *call,
+                    const struct ferry_end_body *end)
+{
+    bool again = !call->answered && call->replayable;
+
+    if (end->protocol_status == FERRY_UNKNOWN_ROLE) {
+        ferry__call_done(call, FERRY_CALL_BAD_ROLE, FERRY_EREMOTE, end->app_status,
+                         "the application does not play this role");
+    } else if (end->protocol_status == FERRY_OVERLOADED && again) {
+        ferry__queue_again(call, FERRY__OVERLOADED);
+    } else if (end->protocol_status == FERRY_OVERLOADED) {
+        ferry__call_done(call, FERRY_CALL_OVERLOADED, FERRY_EREMOTE, end->app_status,
+                         "the application is overloaded");
+    } else if (end->protocol_status == FERRY_CANT_MPX_CONN && again && p->shared) {
+        ferry__queue_again(call, FERRY__UNSHARED);
+    } else {
+        ferry__call_done(call, FERRY_CALL_CUT, FERRY_EREMOTE, end->app_status,
+                         "the application refused the request");
+    }
 }
 
 static void on_end(struct ferry__peer *p, struct ferry_call *call, const struct ferry_end_body *end)
 {
-    if (!call) { /* aborted earlier */
-        request_over(p);
-        return;
+    bool whole_body = !call || !call->writing;
+
+    if (end->protocol_status == FERRY_CANT_MPX_CONN && p->shared) {
+        ferry__probe_refuted(p->local);
+        if (!p->retired)
+            ferry__peer_retire(p);
     }
-    leave(call);
-    if (end->protocol_status == FERRY_CANT_MPX_CONN) {
-        atomic_store(&p->local->pool->multiplexing, FERRY__MPX_NO);
-        call->attempts--;
-        ferry__pool_requeue(call, false);
-    } else if (end->protocol_status == FERRY_OVERLOADED && !call->answered && call->replayable) {
-        call->attempts--;
-        ferry__pool_requeue(call, true);
-    } else if (end->protocol_status == FERRY_OVERLOADED) {
-        ferry__call_done(call, FERRY_CALL_OVERLOADED, FERRY_EREMOTE, end->app_status,
-                         "the application is overloaded");
-    } else if (end->protocol_status == FERRY_UNKNOWN_ROLE) {
-        ferry__call_done(call, FERRY_CALL_BAD_ROLE, FERRY_EREMOTE, end->app_status,
-                         "the application does not play this role");
-    } else {
-        ferry__call_done(call, FERRY_CALL_DONE, 0, end->app_status, "");
+    if (call) { /* else it was aborted earlier */
+        leave(call);
+        if (end->protocol_status == FERRY_REQUEST_COMPLETE)
+            completed(p, call, end->app_status);
+        else
+            refused(p, call, end);
     }
-    request_over(p);
+    request_over(p, whole_body);
 }
 
 static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
@@ -125,7 +165,11 @@ static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
         on_end(p, call, &ev->end);
         break;
     case FERRY_CONN_VALUES:
-        ferry__pool_values(p->local, &ev->values);
+        ferry__probe_answered(p->local, &ev->values);
+        ferry__peer_close(p);
+        break;
+    case FERRY_CONN_UNKNOWN_TYPE: /* of GET_VALUES: it says nothing of itself */
+        ferry__probe_answered(p->local, &(struct ferry_conn_values){-1, -1, -1});
         ferry__peer_close(p);
         break;
     case FERRY_CONN_CUT:
@@ -134,7 +178,7 @@ static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
     case FERRY_CONN_CLOSED:
         ferry__peer_close(p);
         break;
-    default: /* STDOUT_END tells nothing that END does not; UNKNOWN_TYPE answers nothing of ours */
+    default: /* STDOUT_END tells nothing that END does not */
         break;
     }
 }
@@ -172,13 +216,12 @@ static void on_finished(struct ferry_pump *pump)
 static void on_connected(struct ferry_pump *pump, int err)
 {
     struct ferry__peer *p = peer_of(pump);
-    struct ferry_list *l;
 
     if (p->closing)
         return;
     if (!err) {
         p->connected = true;
-        p->local->backoff_ms = 0;
+        p->local->backlog.ms = 0;
         return;
     }
     ferry__peer_close(p);
@@ -186,25 +229,26 @@ static void on_connected(struct ferry_pump *pump, int err)
         fail_calls(p, FERRY_CALL_REFUSED, err, "no connection to the application");
         return;
     }
-    while ((l = ferry_list_first(&p->calls))) {
-        struct ferry_call *call = ferry_container(l, struct ferry_call, link);
+    while (!ferry_list_empty(&p->calls)) {
+        struct ferry_call *call = ferry_container(p->calls.prev, struct ferry_call, link);
 
         leave(call);
         call->attempts--;
-        ferry__pool_requeue(call, true);
+        ferry__queue_again(call, FERRY__BACKLOG_FULL);
     }
 }
 
 static void on_sent(struct ferry_pump *pump, size_t n)
 {
     struct ferry__peer *p = peer_of(pump);
-    struct ferry_list *l = ferry_list_first(&p->calls);
 
     p->sent_total += n;
-    if (l && !p->shared) {
-        struct ferry_call *call = ferry_container(l, struct ferry_call, link);
+    if (p->writing == 0)
+        return;
+    ferry_list_each (at, next, &p->calls) {
+        struct ferry_call *call = ferry_container(at, struct ferry_call, link);
 
-        if (call->fns->writable)
+        if (call->writing && call->fns->writable)
             call->fns->writable(call);
     }
 }
@@ -228,13 +272,9 @@ static void on_detached(struct ferry_pump *pump, int fd)
 {
     struct ferry__peer *p = peer_of(pump);
 
-    if (fd < 0) {
-        peer_free(p);
-        return;
-    }
     ferry_list_remove(&p->link);
     ferry_conn_free(p->conn);
-    ferry__pool_peer_lent(p, fd); /* the slot goes with the descriptor */
+    ferry__pool_peer_lent(p, fd); /* the slot goes with it */
 }
 
 static const struct ferry_pump_fns pump_fns = {
@@ -254,13 +294,13 @@ static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
     struct ferry_conn_opts opts = {
         .side = FERRY_CONN_CLIENT,
         .blocks = ferry_loop_blocks(local->loop),
-        .requests_max = (uint16_t)(!shared                      ? 1
-                                   : many < SHARED_REQUESTS_MAX ? many
-                                                                : SHARED_REQUESTS_MAX),
+        .requests_max = 1,
     };
 
     if (!p)
         return NULL;
+    if (shared)
+        opts.requests_max = (uint16_t)(many < SHARED_REQUESTS_MAX ? many : SHARED_REQUESTS_MAX);
     p->conn = ferry_conn_new(&opts);
     if (!p->conn) {
         free(p);
@@ -268,6 +308,7 @@ static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
     }
     p->local = local;
     p->shared = shared;
+    p->requests_max = opts.requests_max;
     ferry_list_init(&p->link);
     ferry_list_init(&p->fresh_link);
     ferry_list_init(&p->calls);
@@ -275,8 +316,7 @@ static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
     return p;
 }
 
-struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *local, bool shared, bool probe,
-                                        int *err)
+struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *local, bool shared, int *err)
 {
     const struct ferry_addr *addr = &local->pool->opts.addr;
     struct ferry__peer *p = peer_new(local, shared);
@@ -293,7 +333,7 @@ struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *local, bool sha
         return NULL;
     }
     ferry_stream_read_large(&p->pump.stream, true);
-    p->probe = probe;
+    ferry_pump_errors_last(&p->pump);
     ferry_list_push(shared ? &local->shared : &local->busy, &p->link);
     return p;
 }
@@ -312,6 +352,7 @@ struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *local, int fd)
         return NULL;
     }
     ferry_stream_read_large(&p->pump.stream, true);
+    ferry_pump_errors_last(&p->pump);
     p->connected = true;
     p->answers = 1; /* it was kept, so it can be stale */
     ferry_list_push(&local->busy, &p->link);
@@ -334,6 +375,9 @@ int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
     call->local = local;
     call->sent_mark = mark;
     call->attempts++;
+    call->writing = call->fns->started;
+    p->writing += call->writing;
+    p->ncalls++;
     ferry_list_push(&p->calls, &call->link);
     if (p->answers == 0 && !p->shared && ferry_list_empty(&p->fresh_link)) {
         p->since_ms = ferry_loop_now(local->loop);
@@ -353,7 +397,7 @@ int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
 void ferry__peer_abort(struct ferry__peer *p, struct ferry_call *call)
 {
     leave(call);
-    if (!p->shared) {
+    if (!p->shared || (p->retired && ferry_list_empty(&p->calls))) {
         /* Most applications do not know ABORT_REQUEST without multiplexing; a close they all see
          * (section 5.4). */
         ferry__peer_close(p);
@@ -369,10 +413,21 @@ void ferry__peer_close(struct ferry__peer *p)
     if (p->closing)
         return;
     p->closing = true;
+    if (p->probe)
+        ferry__probe_closed(p->local);
     if (!ferry_list_empty(&p->fresh_link))
         ferry__pool_peer_answered(p);
     ferry__pool_peer_taken(p);
     ferry_pump_close(&p->pump);
+}
+
+void ferry__peer_retire(struct ferry__peer *p)
+{
+    p->retired = true;
+    ferry_list_remove(&p->link);
+    ferry_list_push(&p->local->busy, &p->link);
+    if (ferry_list_empty(&p->calls))
+        ferry__peer_close(p);
 }
 
 void ferry__peer_lend(struct ferry__peer *p, unsigned to)
@@ -403,6 +458,7 @@ int ferry_call_write_end(struct ferry_call *call)
 
     if (!call->peer)
         return FERRY_EUSAGE;
+    body_over(call);
     r = ferry_conn_write_end(call->peer->conn, call->id, FERRY_STDIN);
     ferry_pump_kick(&call->peer->pump);
     return r;

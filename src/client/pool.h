@@ -29,7 +29,8 @@ enum ferry_multiplex {
 struct ferry_pool_opts {
     struct ferry_addr addr;
     enum ferry_multiplex multiplex;
-    unsigned connections_max; /* in all threads together: 128 */
+    unsigned connections_max; /* in all threads together: 128. Multiplexing needs more than one a
+                                 thread; with fewer, connections are not shared */
     unsigned queue_max; /* requests that wait, in all threads together: 1024; past it OVERLOADED at
                            once */
     unsigned queue_timeout_ms; /* 30 000 */
@@ -49,10 +50,11 @@ void ferry_pool_free(struct ferry_pool *); /* after all local parts are closed; 
  * NULL: no memory. */
 struct ferry_pool_local *ferry_pool_join(struct ferry_pool *, unsigned index, struct ferry_loop *);
 
-/* Keeps no idle connection from now on; `closed` is called when none is left at all. Calls still
- * run to their end. */
+/* Keeps no idle connection from now on; `closed` is called when none is left at all, nor any call:
+ * those there are still run to their end. */
 void ferry_pool_local_close(struct ferry_pool_local *, void (*closed)(void *), void *arg);
-void ferry_pool_local_free(struct ferry_pool_local *); /* after `closed` */
+/* After `closed` of all threads' parts: they look at each other. */
+void ferry_pool_local_free(struct ferry_pool_local *);
 
 /* Does the application multiplex, as far as is known? */
 bool ferry_pool_multiplexes(const struct ferry_pool *);
