@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import subprocess
 import time
 import urllib.parse
@@ -257,6 +258,14 @@ def test_a_slow_body_takes_no_php_process(site):
         c.close()
 
 
+@pytest.mark.parametrize("n", [100, 300_000, 5 * MIB])
+def test_a_script_may_leave_its_body_unread(site, n):
+    with site.ferry.client() as c:
+        r = c.request("POST", "/exit.php", {"Content-Type": "application/octet-stream"}, b"".join(pattern(n)))
+        assert (r.status, r.complete, r.text) == (200, True, "said before\nand at the end")
+        assert c.request("GET", "/exit.php").status == 200
+
+
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 def test_flushed_output_arrives_as_it_is_written(site):
@@ -432,6 +441,32 @@ def test_more_requests_than_processes_wait(site):
     assert all(r.status == 200 and r.text.startswith("slept ") for r in answers)
     assert len({r.text for r in answers}) > 4  # by several processes
     assert time.monotonic() - began < 6
+
+
+def test_500_clients_at_once(site):
+    answers = in_threads(500, lambda _: site.get("/sleep.php?ms=5"))
+    assert {r.status for r in answers} == {200}
+
+
+def test_a_client_may_end_its_sending_and_still_read(site):
+    with site.ferry.client() as c:
+        c.send("GET /stream.php?n=3&ms=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        c.socket.shutdown(socket.SHUT_WR)
+        r = c.response()
+        assert (r.status, r.complete, r.text) == (200, True, "line 1\nline 2\nline 3\n")
+
+
+def test_http_1_0(site):
+    """No chunks for it: the end of a stream is the end of the connection."""
+    for target, framing, body in (("/exit.php?status=0", "Content-Length: 12", b"said before\n"),
+                                  ("/stream.php?n=3&ms=20", "Connection: close", b"line 1\nline 2\nline 3\n")):
+        with site.ferry.client() as c:
+            c.send(f"GET {target} HTTP/1.0\r\n\r\n")
+            while c.fill():
+                pass
+        head, _, rest = c.buffer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ") and framing.encode() in head and b"chunked" not in head
+        assert rest == body
 
 
 def test_connections_and_pipelining(site):

@@ -242,6 +242,22 @@ def test_a_client_that_left_frees_the_only_process(folder):
         assert (folder / "notes" / "n").read_text() == "aborted"
 
 
+@pytest.mark.parametrize("reset", [True, False])
+def test_an_upload_that_is_broken_off_frees_the_only_process(folder, reset):
+    root = make_site(folder / "site")
+    with php_fpm(folder / "fpm") as (_, address), serving(folder / "run", root, "-a", address, "--threads", 2) as ferry:
+        with ferry.client() as c:
+            c.send(f"POST /body.php HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 30}\r\n\r\n")
+            for piece in pattern(4 << 20):
+                c.send(piece)
+            if reset:
+                c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        began = time.monotonic()
+        assert ferry.get("/exit.php").status == 200
+        assert time.monotonic() - began < 3
+        wait_until(lambda: re.search(r'"POST /body\.php HTTP/1\.1" 499 .* client-gone$', ferry.err, re.M))
+
+
 def test_a_client_that_left_the_queue_is_forgotten(folder):
     root = make_site(folder / "site")
     with php_fpm(folder / "fpm", "access.log=" + str(folder / "fpm" / "access")) as (_, address), \
