@@ -212,13 +212,15 @@ def php_fpm(folder, pool="", ready=None):
                     + "".join(f"{k} = {v}\n" for k, v in settings.items()))
     process = subprocess.Popen([need("php-fpm"), "-F", "-y", str(conf), "-d", "error_log=", "-d", "log_errors=1"]
                                + (["-R"] if root else []),
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)
     try:
         wait_until(lambda: listens(ready or str(path)) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         yield process, f"unix:{path}"
     finally:
-        process.kill() if process.poll() is not None else process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too, when a test has killed it
         process.wait(10)
 
 
