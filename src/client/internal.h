@@ -18,10 +18,11 @@ enum ferry__multiplexing { FERRY__MPX_UNKNOWN, FERRY__MPX_YES, FERRY__MPX_NO };
 struct ferry_pool {
     struct ferry_pool_opts opts;
     unsigned threads;
-    atomic_uint connections;       /* open, opening or closing: each holds a slot */
-    atomic_uint waiting;           /* calls in the queues of all threads */
-    atomic_uint idle;              /* idle connections of all threads */
-    atomic_uint starving;          /* new connections unanswered for longer than starve_ms */
+    atomic_uint connections; /* open, opening or closing: each holds a slot */
+    atomic_uint waiting;     /* calls in the queues of all threads */
+    atomic_uint idle;        /* idle connections of all threads */
+    atomic_bool recycles; /* the application was seen to close a connection just behind an answer */
+    atomic_uint starving; /* new connections unanswered for longer than starve_ms */
     atomic_int multiplexing;       /* enum ferry__multiplexing */
     atomic_uint requests_max;      /* on one shared connection */
     _Atomic(uint64_t) probe_at_ms; /* when the next GET_VALUES may be tried */

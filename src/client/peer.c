@@ -17,6 +17,9 @@
 
 #define SHARED_REQUESTS_MAX 1024
 
+/* So soon behind an answer a close is no idle timeout of the application's. */
+#define RECYCLE_MS 50
+
 static struct ferry__peer *peer_of(struct ferry_pump *pump)
 {
     return ferry_container(pump, struct ferry__peer, pump);
@@ -69,6 +72,8 @@ static void fail_calls(struct ferry__peer *p, enum ferry_call_outcome outcome, i
 
 static void fail(struct ferry__peer *p, int err, const char *text)
 {
+    if (p->answers > 0 && !p->shared)
+        atomic_store(&p->local->pool->recycles, true);
     ferry__peer_close(p); /* first: nobody may be put on it again */
     fail_calls(p, FERRY_CALL_CUT, err, text);
 }
@@ -176,6 +181,8 @@ static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
         fail(p, FERRY_ECUT, "the application closed the connection before the end of the response");
         break;
     case FERRY_CONN_CLOSED:
+        if (p->idle && ferry__pool_now(p->local) - p->since_ms <= RECYCLE_MS)
+            atomic_store(&p->local->pool->recycles, true);
         ferry__peer_close(p);
         break;
     default: /* STDOUT_END tells nothing that END does not */

@@ -137,6 +137,17 @@ static int begin_shared(struct ferry__peer *p, struct ferry_call *call)
     return -EAGAIN;
 }
 
+/*
+ * An application that ends its processes after so many requests (pm.max_requests) closes kept
+ * connections just behind an answer, so a request may meet the close on its way. One that may not
+ * be repeated then goes to a fresh connection.
+ */
+static bool wants_fresh(const struct ferry_pool_local *l, const struct ferry_call *call)
+{
+    return call->wants_fresh ||
+           (!call->idempotent && atomic_load_explicit(&l->pool->recycles, memory_order_relaxed));
+}
+
 /* 0 when it is on a connection; -EAGAIN when there is no room; another error when it can never be.
  */
 static int place(struct ferry_pool_local *l, struct ferry_call *call)
@@ -149,7 +160,7 @@ static int place(struct ferry_pool_local *l, struct ferry_call *call)
         p = ferry__first(&l->shared, struct ferry__peer);
         return p ? begin_shared(p, call) : open_for(l, call, true);
     }
-    while (!call->wants_fresh && (p = ferry__first(&l->idle, struct ferry__peer))) {
+    while (!wants_fresh(l, call) && (p = ferry__first(&l->idle, struct ferry__peer))) {
         if (ferry__peer_begin(p, call) == 0)
             return 0;
         ferry__peer_close(p);
