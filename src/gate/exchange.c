@@ -115,6 +115,19 @@ static void keep_for_log(struct ferry__exchange *x, const struct ferry_http_head
     }
 }
 
+/* How long the first line is, and how much to skip behind it. php-fpm puts the messages of a
+ * request behind each other. */
+static size_t line_end(struct ferry_slice rest, size_t *skip)
+{
+    size_t end = ferry_slice_find(rest, '\n');
+    const char *joint = NULL;
+
+    if (ferry_slice_starts(rest, FERRY_SLICE("PHP message: ")))
+        joint = memmem(rest.p, end, "; PHP message: ", 15);
+    *skip = joint ? 2 : 1;
+    return joint ? (size_t)(joint - rest.p) : end;
+}
+
 static void log_errors(struct ferry__exchange *x)
 {
     const struct ferry_gate_opts *o = &x->thread->gate->opts;
@@ -122,7 +135,8 @@ static void log_errors(struct ferry__exchange *x)
     char line[ERROR_LINE_MAX * 4 + 512];
 
     while (rest.len && o->log) {
-        size_t end = ferry_slice_find(rest, '\n');
+        size_t skip;
+        size_t end = line_end(rest, &skip);
         char *at = line;
 
         at = ferry__put(at, x->log_method);
@@ -133,7 +147,7 @@ static void log_errors(struct ferry__exchange *x)
             ferry__put_escaped(at, ferry_slice_first(ferry_slice_first(rest, end), ERROR_LINE_MAX));
         if (end > 0)
             o->log(o->log_arg, FERRY_GATE_APP, ferry_slice(line, (size_t)(at - line)));
-        rest = ferry_slice_from(rest, end + 1);
+        rest = ferry_slice_from(rest, end + skip);
     }
     x->errors_len = 0;
 }
