@@ -25,6 +25,7 @@ enum {
     RECV_LARGE = FERRY__OWN_0 << 3,  /* the armed receive takes large buffers */
     RECV_POLLED = FERRY__OWN_0 << 4, /* it is a poll, then recv(2) into a block of the loop */
     OUTGROWN = FERRY__OWN_0 << 5,    /* it fills its small buffers and large ones are wanted */
+    UNSURE = FERRY__OWN_0 << 6,      /* the multishot receive may have missed the end */
 };
 
 #define ARMED(op) (1u << FERRY__OP_##op)
@@ -131,7 +132,7 @@ static void arm_receive(struct ferry__uring *u, struct ferry_stream *s)
     unsigned group = s->flags & FERRY__LARGE ? FERRY__GROUP_LARGE : FERRY__GROUP_SMALL;
     struct io_uring_sqe *sqe;
 
-    s->flags &= ~(RECV_LARGE | RECV_POLLED | RECV_CANCELLED | OUTGROWN);
+    s->flags &= ~(RECV_LARGE | RECV_POLLED | RECV_CANCELLED | OUTGROWN | UNSURE);
     if (u->bufs[group].waiting == 0) {
         s->flags |= RECV_POLLED;
         poll_for(u, s, FERRY__OP_RECV, POLLIN);
@@ -150,6 +151,21 @@ static void arm_receive(struct ferry__uring *u, struct ferry_stream *s)
     s->armed |= ARMED(RECV);
 }
 
+/*
+ * When bytes and the end come so close behind each other that the kernel looks at both at once, a
+ * multishot receive gives the bytes and forgets the end (seen on Linux 6.18), and nothing wakes it
+ * again. So after bytes the socket is asked.
+ */
+static bool missed_the_end(struct ferry_stream *s)
+{
+    char c;
+
+    if (!(s->flags & UNSURE))
+        return false;
+    s->flags &= ~UNSURE;
+    return recv(s->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 && errno != EAGAIN;
+}
+
 static void submit_receive(struct ferry__uring *u, struct ferry_stream *s)
 {
     bool reading = s->flags & FERRY__READING;
@@ -159,7 +175,8 @@ static void submit_receive(struct ferry__uring *u, struct ferry_stream *s)
     if (reading && (s->held || s->flags & FERRY__EOF))
         ferry__stream_due(s);
     if (s->armed & ARMED(RECV)) {
-        if ((s->flags & OUTGROWN || (s->held && !reading)) && !(s->flags & RECV_CANCELLED)) {
+        if (!(s->flags & RECV_CANCELLED) &&
+            (s->flags & OUTGROWN || (s->held && !reading) || (reading && missed_the_end(s)))) {
             ferry__uring_cancel(u, s, FERRY__OP_RECV);
             s->flags |= RECV_CANCELLED;
         }
@@ -320,6 +337,10 @@ static void complete_receive(struct ferry_stream *s, int res, uint32_t cqe_flags
     } else if (polled && res > 0) {
         receive_now(s);
     } else if (b && res > 0) {
+        if (cqe_flags & IORING_CQE_F_MORE) {
+            s->flags |= UNSURE;
+            ferry__stream_flush_later(s);
+        }
         got(s, b, (uint32_t)res);
         return;
     } else {

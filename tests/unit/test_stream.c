@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/stream.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include "ends.h"
@@ -146,6 +147,50 @@ static void many_streams_that_keep_their_blocks_do_not_starve_others(void **stat
 }
 
 /* -- the end -- */
+
+struct last_words {
+    int fd;
+    bool reset;
+    unsigned wait_us;
+};
+
+static void *say_last_words(void *arg)
+{
+    struct last_words *w = arg;
+    struct linger none = {.l_onoff = 1};
+
+    usleep(w->wait_us);
+    fill(w->fd, 6, 6);
+    if (w->reset)
+        setsockopt(w->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    close(w->fd);
+    return NULL;
+}
+
+/* A kernel that finds bytes and the end at once may tell of the bytes alone. */
+static void the_end_close_behind_bytes_is_not_lost(void **state)
+{
+    struct ferry_loop *loop = loop_for(state);
+
+    for (unsigned i = 0; i < 600; i++) {
+        struct last_words w = {.reset = i & 1, .wait_us = i / 2 % 60};
+        struct end e;
+        pthread_t id;
+        int fd[2];
+
+        tcp_pair(fd);
+        w.fd = fd[1];
+        fill(fd[1], 0, 6);
+        end_open(loop, &e, fd[0]);
+        e.stop_on_end = 1;
+        assert_int_equal(pthread_create(&id, NULL, say_last_words, &w), 0);
+        assert_true(run_for(loop, 5000));
+        assert_int_equal(pthread_join(id, NULL), 0);
+        assert_true(e.eof || e.err);
+        end_close(&e);
+    }
+    ferry_loop_free(loop);
+}
 
 static void a_half_close_leaves_the_other_half(void **state)
 {
@@ -477,6 +522,7 @@ int main(void)
         on_both(a_consumer_that_pauses_gets_every_byte_in_order),
         on_both(reading_off_keeps_the_peer_waiting),
         on_both(many_streams_that_keep_their_blocks_do_not_starve_others),
+        on_both(the_end_close_behind_bytes_is_not_lost),
         on_both(a_half_close_leaves_the_other_half),
         on_both(the_end_waits_while_reading_is_off),
         on_both(a_reset_is_told_reading_or_not),
