@@ -63,6 +63,7 @@ static void write_failed(struct ferry__exchange *x, int err)
     }
     ferry__gate_log(x->thread, FERRY_GATE_ERROR, "cannot keep a request's body: %s",
                     ferry_strerror(err));
+    x->end = FERRY_ACCESS_INTERNAL;
     if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG)
         ferry__exchange_refuse(x, 507, "There is no room to keep this request.");
     else

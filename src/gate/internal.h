@@ -94,6 +94,7 @@ struct ferry__exchange {
     struct ferry_spool kept; /* what a slow client cannot take yet, of a shared connection */
     bool keeping, app_done, head_method, app_misframed;
     int status;
+    int64_t promised; /* bytes of body that the client will get, or -1 */
     uint64_t sent;
 
     /* The log line. */

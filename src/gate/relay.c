@@ -59,12 +59,16 @@ static uint64_t queued(const struct ferry__exchange *x)
 
 static void send_body(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
 {
-    int r = ferry_http_write(x->conn->http, b, bytes);
+    int r;
 
-    if (!x->head_method)
+    if (x->promised >= 0 && bytes.len > (uint64_t)x->promised - x->sent)
+        x->sent = (uint64_t)x->promised;
+    else
         x->sent += bytes.len;
+    r = ferry_http_write(x->conn->http, b, bytes);
     if (r == FERRY_ELIMIT && !x->app_misframed) {
         x->app_misframed = true;
+        x->end = FERRY_ACCESS_APP_BAD;
         ferry__gate_log(x->thread, FERRY_GATE_ERROR,
                         "%.*s: the application sent more than its Content-Length",
                         (int)ferry_slice_first(x->log_target, 200).len, x->log_target.p);
@@ -161,6 +165,7 @@ static enum head_state respond(struct ferry__exchange *x, const struct ferry_cgi
     if (r.content_length < 0 && rest_len >= 0 && !x->head_method && cgi->status != 304)
         r.content_length = rest_len;
     x->status = cgi->status;
+    x->promised = x->head_method || cgi->status == 204 || cgi->status == 304 ? 0 : r.content_length;
     if (ferry_http_respond(x->conn->http, &r) == 0)
         return HEAD_READ;
     bad_response(x, "header fields that must not be relayed");
