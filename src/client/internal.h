@@ -13,6 +13,9 @@
  * probe.c (does the application multiplex), peer.c (one connection).
  */
 
+#define FERRY__REQUESTS_MAX                                                                        \
+    64 /* at once, of an application that multiplexes and does not say how many */
+
 enum ferry__multiplexing { FERRY__MPX_UNKNOWN, FERRY__MPX_YES, FERRY__MPX_NO };
 
 struct ferry_pool {

@@ -19,7 +19,6 @@
 #define FOREIGN_LEAD_MS                                                                            \
     20 /* so much older must another thread's call be to be served before an own one */
 #define PROBE_WAIT_MIN_MS 1000
-#define REQUESTS_MAX 64
 
 static uint64_t now_of(const struct ferry_pool_local *l)
 {
@@ -309,7 +308,7 @@ struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *opts, unsigned t
     pool->opts.queue_timeout_ms = or_default(opts->queue_timeout_ms, 30000);
     pool->opts.idle_timeout_ms = or_default(opts->idle_timeout_ms, 5000);
     pool->opts.starve_ms = or_default(opts->starve_ms, 20);
-    atomic_store(&pool->requests_max, REQUESTS_MAX);
+    atomic_store(&pool->requests_max, FERRY__REQUESTS_MAX);
     atomic_store(&pool->probe_wait_ms, PROBE_WAIT_MIN_MS);
     if (opts->multiplex == FERRY_MULTIPLEX_OFF || pool->opts.connections_max <= threads)
         atomic_store(&pool->multiplexing, FERRY__MPX_NO);

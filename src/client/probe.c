@@ -9,9 +9,7 @@
 #include "client/internal.h"
 
 #define PROBE_MAX_MS 2000
-#define AGAIN_MIN_MS 1000
 #define AGAIN_MAX_MS 32000
-#define REQUESTS_MAX 64 /* of an application that multiplexes and does not say how much */
 
 static void on_timer(struct ferry_timer *t)
 {
@@ -78,7 +76,7 @@ void ferry__probe_closed(struct ferry_pool_local *l)
 void ferry__probe_answered(struct ferry_pool_local *l, const struct ferry_conn_values *v)
 {
     struct ferry_pool *pool = l->pool;
-    unsigned max = REQUESTS_MAX;
+    unsigned max = FERRY__REQUESTS_MAX;
     bool shares = v->mpxs_conns > 0;
 
     /* Each thread has a shared connection, and long bodies need others. */
