@@ -42,8 +42,8 @@ struct ferry_call_result {
 };
 
 struct ferry_call_fns {
-    /* The request is on a connection: write the body now, from its first byte. Again after each
-     * retry. May be NULL. */
+    /* The request is on a connection that stands: write the body now, from its first byte. Again
+     * after each retry. May be NULL. */
     void (*started)(struct ferry_call *);
     /* Bytes of the response; they lie in b: take a reference to keep them. */
     void (*out)(struct ferry_call *, struct ferry_block *b, struct ferry_slice);
@@ -75,6 +75,7 @@ struct ferry_call {
     uint64_t sent_mark; /* bytes the peer had sent or queued before this request */
     uint16_t id;
     uint8_t attempts;
+    bool running;     /* on a connection that stands */
     bool answered;    /* a byte of the response has come */
     bool wants_fresh; /* a kept connection failed it already */
     bool writing;     /* its body is not all written */
@@ -87,11 +88,11 @@ struct ferry_call {
  * be called from within. */
 void ferry_call_start(struct ferry_pool_local *, struct ferry_call *);
 
-/* It is on a connection, and body may be written; false while it waits, also after `started` when
- * it came back to the queue. */
+/* Body may be written; false while the call waits, also after `started` when it came back to the
+ * queue. */
 static inline bool ferry_call_is_running(const struct ferry_call *call)
 {
-    return call->peer;
+    return call->running;
 }
 
 /* The owner has lost interest: dropped from the queue, or aborted at the application. No function

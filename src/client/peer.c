@@ -44,8 +44,19 @@ static void body_over(struct ferry_call *call)
     call->writing = false;
 }
 
+/* Not before the connection stands: a body that can't be written twice must not meet a full
+ * backlog.
+ */
+static void started(struct ferry_call *call)
+{
+    call->running = true;
+    if (call->fns->started)
+        call->fns->started(call);
+}
+
 static void leave(struct ferry_call *call)
 {
+    call->running = false;
     if (call->held)
         ferry_call_hold(call, false);
     body_over(call);
@@ -229,6 +240,8 @@ static void on_connected(struct ferry_pump *pump, int err)
     if (!err) {
         p->connected = true;
         p->local->backlog.ms = 0;
+        ferry_list_each (at, next, &p->calls)
+            started(ferry_container(at, struct ferry_call, link));
         return;
     }
     ferry__peer_close(p);
@@ -396,8 +409,8 @@ int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
     if (p->idle)
         ferry__pool_peer_taken(p);
     ferry_pump_kick(&p->pump);
-    if (call->fns->started)
-        call->fns->started(call);
+    if (p->connected)
+        started(call);
     return 0;
 }
 
@@ -452,7 +465,7 @@ int ferry_call_write(struct ferry_call *call, struct ferry_block *b, struct ferr
 {
     int r;
 
-    if (!call->peer)
+    if (!call->running)
         return FERRY_EUSAGE;
     r = ferry_conn_write(call->peer->conn, call->id, FERRY_STDIN, b, bytes);
     ferry_pump_kick(&call->peer->pump);
@@ -463,7 +476,7 @@ int ferry_call_write_end(struct ferry_call *call)
 {
     int r;
 
-    if (!call->peer)
+    if (!call->running)
         return FERRY_EUSAGE;
     body_over(call);
     r = ferry_conn_write_end(call->peer->conn, call->id, FERRY_STDIN);

@@ -235,7 +235,7 @@ void ferry_call_start(struct ferry_pool_local *l, struct ferry_call *call)
     call->deadline_ms = call->queued_ms + pool->opts.queue_timeout_ms;
     call->ticket = l->tickets++;
     call->attempts = 0;
-    call->answered = call->wants_fresh = call->held = call->writing = false;
+    call->running = call->answered = call->wants_fresh = call->held = call->writing = false;
     call->overloaded = call->past_end = false;
     ferry_list_init(&call->link);
     ferry__probe(l);

@@ -102,7 +102,7 @@ static bool drain_spool(struct ferry__exchange *x)
 
 static void pump_body(struct ferry__exchange *x)
 {
-    if (!x->started || x->body_end_written || !drain_spool(x))
+    if (!ferry_call_is_running(&x->call) || x->body_end_written || !drain_spool(x))
         return;
     if (x->body_ended) {
         x->body_end_written = true;
@@ -116,7 +116,6 @@ void ferry__body_started(struct ferry_call *call)
 {
     struct ferry__exchange *x = ferry_container(call, struct ferry__exchange, call);
 
-    x->started = true;
     x->body_end_written = false;
     ferry_spool_rewind(&x->body);
     pump_body(x);
@@ -136,10 +135,11 @@ static bool is_fast(const struct ferry__exchange *x)
 
 void ferry__body_data(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
 {
+    bool running = ferry_call_is_running(&x->call);
     int err;
 
     x->body_got += bytes.len;
-    if (x->started && x->body.at == x->body.len && ferry_call_unsent(&x->call) < UNSENT_MAX) {
+    if (running && x->body.at == x->body.len && ferry_call_unsent(&x->call) < UNSENT_MAX) {
         x->call.replayable = false;
         ferry_call_write(&x->call, b, bytes);
         hold_client(x, ferry_call_unsent(&x->call) >= UNSENT_MAX);
@@ -150,7 +150,7 @@ void ferry__body_data(struct ferry__exchange *x, struct ferry_block *b, struct f
         write_failed(x, err);
         return;
     }
-    if (x->started)
+    if (running)
         hold_client(x, true);
     else if (!x->calling && is_fast(x))
         start_call(x);

@@ -14,6 +14,7 @@
 
 #include "gate/date.h"
 #include "gate/internal.h"
+#include "gate/text.h"
 
 struct ferry__door {
     struct ferry_listener listener;
@@ -41,18 +42,20 @@ struct ferry_slice ferry__gate_date(struct ferry_gate_thread *t)
 void ferry__gate_log(struct ferry_gate_thread *t, enum ferry_gate_level level, const char *fmt, ...)
 {
     const struct ferry_gate_opts *o = &t->gate->opts;
-    char line[1024];
+    char text[1024], line[4 * sizeof text];
+    char *end;
     va_list ap;
     int n;
 
     if (!o->log)
         return;
     va_start(ap, fmt);
-    n = vsnprintf(line, sizeof line, fmt, ap);
+    n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    if (n >= (int)sizeof line)
-        n = sizeof line - 1;
-    o->log(o->log_arg, level, ferry_slice(line, n < 0 ? 0 : (size_t)n));
+    if (n >= (int)sizeof text)
+        n = sizeof text - 1;
+    end = ferry__put_escaped(line, ferry_slice(text, n < 0 ? 0 : (size_t)n));
+    o->log(o->log_arg, level, ferry_slice(line, (size_t)(end - line)));
 }
 
 void ferry__gate_name(struct ferry__gate_conn *c)

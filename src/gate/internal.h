@@ -76,7 +76,7 @@ struct ferry__exchange {
     int64_t body_len; /* -1 until known */
     uint64_t body_got;
     uint64_t body_from_ms;
-    bool has_body, body_ended, calling, started, body_paused, body_end_written;
+    bool has_body, body_ended, calling, body_paused, body_end_written;
 
     /* The response. */
     struct ferry_task
@@ -94,8 +94,8 @@ struct ferry__exchange {
     struct ferry_spool kept; /* what a slow client cannot take yet, of a shared connection */
     bool keeping, app_done, head_method, app_misframed;
     int status;
-    int64_t promised; /* bytes of body that the client will get, or -1 */
-    uint64_t sent;
+    int64_t promised;        /* bytes of body that the client will get, or -1 */
+    uint64_t sent, unwanted; /* bytes of the body that went to the client, and to nobody */
 
     /* The log line. */
     uint64_t began_us, called_us, app_us;

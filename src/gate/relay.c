@@ -22,6 +22,7 @@
 #define CHUNK_MAX 65536
 #define PIECES_LEN_MAX 131072 /* of a body that may yet turn out to be complete in this turn */
 #define ERRORS_MAX 16384      /* of an application's error stream, for one request */
+#define UNWANTED_MAX 262144   /* of a body that goes to nobody, read to keep the connection */
 
 static struct ferry__exchange *exchange_of(struct ferry_call *call)
 {
@@ -59,12 +60,13 @@ static uint64_t queued(const struct ferry__exchange *x)
 
 static void send_body(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
 {
+    uint64_t wanted = bytes.len;
     int r;
 
-    if (x->promised >= 0 && bytes.len > (uint64_t)x->promised - x->sent)
-        x->sent = (uint64_t)x->promised;
-    else
-        x->sent += bytes.len;
+    if (x->promised >= 0 && wanted > (uint64_t)x->promised - x->sent)
+        wanted = (uint64_t)x->promised - x->sent;
+    x->sent += wanted;
+    x->unwanted += bytes.len - wanted;
     r = ferry_http_write(x->conn->http, b, bytes);
     if (r == FERRY_ELIMIT && !x->app_misframed) {
         x->app_misframed = true;
@@ -75,9 +77,8 @@ static void send_body(struct ferry__exchange *x, struct ferry_block *b, struct f
     }
 }
 
-/* Keeps bytes for a slow client of a shared connection: false when the exchange came to its end
- * over it. */
-static bool keep_body(struct ferry__exchange *x, struct ferry_slice bytes)
+/* Keeps bytes for a slow client of a shared connection. */
+static void keep_body(struct ferry__exchange *x, struct ferry_slice bytes)
 {
     int err;
 
@@ -87,22 +88,10 @@ static bool keep_body(struct ferry__exchange *x, struct ferry_slice bytes)
     }
     err = ferry_spool_append(&x->kept, bytes);
     if (err == 0)
-        return true;
+        return;
     ferry__gate_log(x->thread, FERRY_GATE_ERROR, "cannot keep a response for a slow client: %s",
                     ferry_strerror(err));
     break_off(x, FERRY_ACCESS_INTERNAL, 500, "The response could not be kept.");
-    return false;
-}
-
-static bool relay_body(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
-{
-    if (x->keeping && x->kept.at < x->kept.len)
-        return keep_body(x, bytes);
-    if (queued(x) >= QUEUED_MAX && !ferry_call_hold(&x->call, true))
-        return keep_body(x, bytes);
-    send_body(x, b, bytes);
-    ferry_pump_kick(&x->conn->pump);
-    return true;
 }
 
 static void finish(struct ferry__exchange *x)
@@ -114,6 +103,27 @@ static void finish(struct ferry__exchange *x)
         x->end = FERRY_ACCESS_APP_CUT;
     }
     ferry__exchange_over(x);
+}
+
+/* The client has its whole response, and the application goes on and on. */
+static void stop_unwanted(struct ferry__exchange *x)
+{
+    ferry_call_abort(&x->call);
+    x->calling = false;
+    x->app_us = ferry_now_us() - x->called_us;
+    finish(x);
+}
+
+static void relay_body(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
+{
+    if (x->keeping || (queued(x) >= QUEUED_MAX && !ferry_call_hold(&x->call, true))) {
+        keep_body(x, bytes);
+        return;
+    }
+    send_body(x, b, bytes);
+    ferry_pump_kick(&x->conn->pump);
+    if (x->unwanted > UNWANTED_MAX)
+        stop_unwanted(x);
 }
 
 /* Moves what was kept on to the client; ends the exchange when that was all. */
@@ -128,10 +138,14 @@ static void relay_kept(struct ferry__exchange *x)
         ferry_block_unref(b);
     }
     ferry_pump_kick(&x->conn->pump);
-    if (n < 0)
+    if (n < 0) {
         break_off(x, FERRY_ACCESS_INTERNAL, 500, "The response could not be read back.");
-    else if (x->app_done && x->kept.at == x->kept.len)
-        finish(x);
+    } else if (x->kept.at == x->kept.len) {
+        ferry_spool_fini(&x->kept); /* its limit is for what waits, not for all that ever did */
+        x->keeping = false;
+        if (x->app_done)
+            finish(x);
+    }
 }
 
 void ferry__relay_sent(struct ferry__exchange *x)
@@ -172,6 +186,19 @@ static enum head_state respond(struct ferry__exchange *x, const struct ferry_cgi
     return HEAD_OVER;
 }
 
+static bool relay_interim(struct ferry__exchange *x, const struct ferry_cgi_response *cgi)
+{
+    if (queued(x) >= QUEUED_MAX) {
+        bad_response(x, "too many interim responses");
+        return false;
+    }
+    if (cgi->status != 100)
+        ferry_http_interim(x->conn->http, cgi->status, (const struct ferry_http_field *)cgi->fields,
+                           cgi->nfields);
+    ferry_pump_kick(&x->conn->pump);
+    return true;
+}
+
 /* Reads the header block from the bytes that wait, then relays what lies behind it. `complete`: no
  * more will come. */
 static enum head_state read_head(struct ferry__exchange *x, bool complete)
@@ -192,9 +219,8 @@ static enum head_state read_head(struct ferry__exchange *x, bool complete)
             return HEAD_MORE;
         x->first_bytes = ferry_slice_from(x->first_bytes, (size_t)n);
         x->scanned = 0;
-        if (cgi->status < 200 && cgi->status != 100)
-            ferry_http_interim(x->conn->http, cgi->status,
-                               (const struct ferry_http_field *)cgi->fields, cgi->nfields);
+        if (cgi->status < 200 && !relay_interim(x, cgi))
+            return HEAD_OVER;
     } while (cgi->status < 200);
     if (respond(x, cgi, complete ? (int64_t)(x->first_bytes.len + x->more_len) : -1) == HEAD_OVER)
         return HEAD_OVER;
@@ -222,11 +248,10 @@ void ferry__relay_forget(struct ferry__exchange *x)
 static bool head_is_whole(struct ferry__exchange *x)
 {
     struct ferry_cgi_response *cgi = &x->thread->response;
-    size_t scanned = 0;
     const char *why;
 
     return x->nmore > 0 || (ferry_cgi_response_parse(x->first_bytes.p, x->first_bytes.len, HEAD_MAX,
-                                                     &scanned, cgi, &why) > 0 &&
+                                                     &x->scanned, cgi, &why) > 0 &&
                             cgi->status >= 200);
 }
 
@@ -244,13 +269,14 @@ static bool keep_piece(struct ferry__exchange *x, struct ferry_block *b, struct 
 static bool collect(struct ferry__exchange *x, struct ferry_slice bytes)
 {
     size_t len = x->first_bytes.len + bytes.len;
+    size_t at = (size_t)(x->first_bytes.p - x->first->data); /* behind interim responses */
     struct ferry_block *b;
 
     if (len > HEAD_MAX + FERRY_BLOCK_LARGE) {
         bad_response(x, "its header block is too long");
         return false;
     }
-    if (!x->first_owned || len > x->first->cap) {
+    if (!x->first_owned || at + len > x->first->cap) {
         b = ferry_block_get(ferry_loop_blocks(x->thread->loop), len * 2);
         if (!b) {
             break_off(x, FERRY_ACCESS_INTERNAL, 500, "Memory is out.");
@@ -369,7 +395,7 @@ void ferry__relay_done(struct ferry_call *call, const struct ferry_call_result *
     }
     if (!ferry_http_responded(x->conn->http))
         bad_response(x, "it is empty");
-    else if (x->keeping && x->kept.at < x->kept.len)
+    else if (x->keeping)
         relay_kept(x);
     else
         finish(x);

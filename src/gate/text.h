@@ -50,23 +50,40 @@ static inline char *ferry__put_hex(char *to, uint64_t n)
     }
 }
 
+/* The length of the UTF-8 sequence at the front that a terminal shows as text; 0 for anything else
+ * than ASCII that is printed and UTF-8 without the C1 controls. */
+static inline size_t ferry__utf8(struct ferry_slice s)
+{
+    unsigned char c = (unsigned char)s.p[0];
+    size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+    if (n > s.len || c < 0x20 || c == 0x7f)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if (((unsigned char)s.p[i] & 0xc0) != 0x80)
+            return 0;
+    return c == 0xc2 && (unsigned char)s.p[1] < 0xa0 ? 0 : n;
+}
+
 /*
- * For a terminal or a log: control bytes, C1 controls in UTF-8 and backslashes become \xHH; other
- * bytes stay, so that text in any language can be read. Takes up to four times the length.
+ * For a terminal or a log: control bytes, C1 controls, what is no UTF-8 and backslashes become
+ * \xHH; other text stays, so that any language can be read. Takes up to four times the length.
  */
 static inline char *ferry__put_escaped(char *to, struct ferry_slice s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool c1 = c == 0xc2 && i + 1 < s.len && ((unsigned char)s.p[i + 1] & 0xe0) == 0x80;
+    while (s.len) {
+        unsigned char c = (unsigned char)s.p[0];
+        size_t n = c == '\\' ? 0 : ferry__utf8(s);
 
-        if (c >= 0x20 && c != 0x7f && c != '\\' && !c1) {
-            *to++ = (char)c;
+        if (n) {
+            to = ferry__put(to, ferry_slice_first(s, n));
+            s = ferry_slice_from(s, n);
             continue;
         }
         to = FERRY_PUT(to, "\\x");
         *to++ = "0123456789ABCDEF"[c >> 4];
         *to++ = "0123456789ABCDEF"[c & 15];
+        s = ferry_slice_from(s, 1);
     }
     return to;
 }

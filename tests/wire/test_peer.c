@@ -338,6 +338,30 @@ static void test_long_bodies_arrive_whole(void **state)
     close_both(&c, &app);
 }
 
+/* A body that cannot be written twice is not written before the connection stands. */
+static void test_a_body_waits_for_the_connection(void **state)
+{
+    struct fake_app app = {.handler = counts_the_body};
+    struct request r[4];
+    struct callers c;
+    char text[64];
+
+    fake_listen(&app, 0);
+    callers_open(&c, state, 1, &app, plain);
+    for (int i = 0; i < 4; i++) {
+        r[i] = (struct request){.name = "body", .body_len = 300000, .fickle = true};
+        start(c.side, &r[i]);
+    }
+    fake_sleep_ms(100);
+    fake_start(&app);
+    snprintf(text, sizeof text, "300000 %llx", (unsigned long long)body_sum(300000));
+    for (int i = 0; i < 4; i++) {
+        assert_answer(&r[i], text);
+        assert_int_equal(r[i].starts, 1);
+    }
+    close_both(&c, &app);
+}
+
 static void reads_when_told(struct fake_app *app, int fd, unsigned nth)
 {
     fake_wait_go(app);
@@ -404,6 +428,7 @@ static void test_an_aborted_request_has_its_connection_closed(void **state)
     X(test_an_owner_that_holds_stops_the_application)                                              \
     X(test_what_lies_in_the_socket_survives_the_close)                                             \
     X(test_long_bodies_arrive_whole)                                                               \
+    X(test_a_body_waits_for_the_connection)                                                        \
     X(test_an_application_that_does_not_read)                                                      \
     X(test_an_aborted_request_has_its_connection_closed)
 
