@@ -21,6 +21,7 @@
 #include "cli/serve.h"
 #include "proc/php.h"
 #include "proc/process.h"
+#include "proc/program.h"
 
 #define RESTART_MIN_MS 100
 #define RESTART_MAX_MS 5000
@@ -46,26 +47,8 @@ struct master {
     struct ferry_timer worker_timer; /* of its restart, or of its end */
 
     struct ferry_php *php;
-    struct ferry_process *program; /* of --spawn */
-    char program_dir[64], program_socket[96];
-    int program_fd;
+    struct ferry_program *program; /* of --spawn */
 };
-
-static void remove_program_files(const struct master *m)
-{
-    unlink(m->program_socket);
-    rmdir(m->program_dir);
-}
-
-static void app_stopped(struct master *m)
-{
-    if (m->program_fd >= 0) {
-        remove_program_files(m);
-        close(m->program_fd);
-        m->program_fd = -1;
-    }
-    ferry_loop_stop(m->loop);
-}
 
 /* -- the application
  * ------------------------------------------------------------------------------------------- */
@@ -89,9 +72,11 @@ static void php_said(void *arg, enum ferry_php_level level, struct ferry_slice l
         say_line("php", line);
 }
 
-static void php_stopped(void *arg)
+static void app_stopped(void *arg)
 {
-    app_stopped(arg);
+    struct master *m = arg;
+
+    ferry_loop_stop(m->loop);
 }
 
 static int start_php(struct master *m)
@@ -115,93 +100,28 @@ static int start_php(struct master *m)
     return 0;
 }
 
-static void program_line(struct ferry_process *p, enum ferry_process_stream stream,
-                         struct ferry_slice line)
+static void program_said(void *arg, bool ours, struct ferry_slice line)
 {
-    (void)p;
-    (void)stream;
-    say_line("app", line);
-}
-
-/* The program of --spawn; the process is first, so that one leads to the other. */
-struct program {
-    struct ferry_process process;
-    struct master *master;
-    const char *argv[2];
-};
-
-static struct master *the_master_of(const struct ferry_process *p)
-{
-    return ((const struct program *)p)->master;
-}
-
-static void program_ended(struct ferry_process *p, const struct ferry_process_end *end)
-{
-    if (the_master_of(p)->stopping)
-        return;
-    if (end->err)
-        ferry_cli_say("%s: %s: %s", the_master_of(p)->serve->spawn, end->step,
-                      ferry_strerror(end->err));
-    else if (end->signal)
-        ferry_cli_say("%s was ended by signal %d (%s)", the_master_of(p)->serve->spawn, end->signal,
-                      strsignal(end->signal));
+    (void)arg;
+    if (ours)
+        ferry_cli_say("%.*s", (int)line.len, line.p);
     else
-        ferry_cli_say("%s ended with exit status %d", the_master_of(p)->serve->spawn, end->status);
-}
-
-static void program_closed(struct ferry_process *p)
-{
-    struct master *m = the_master_of(p);
-
-    free(p);
-    m->program = NULL;
-    app_stopped(m);
-}
-
-static const struct ferry_process_fns program_fns = {program_line, program_ended, program_closed};
-
-static int program_listen(struct master *m)
-{
-    const char *tmp = getenv("TMPDIR");
-    const char *why;
-
-    if (!tmp || strlen(tmp) > 40)
-        tmp = "/tmp";
-    snprintf(m->program_dir, sizeof m->program_dir, "%s/ferry-XXXXXX", tmp);
-    if (!mkdtemp(m->program_dir))
-        return -errno;
-    snprintf(m->program_socket, sizeof m->program_socket, "%s/app.sock", m->program_dir);
-    if (ferry_addr_parse(m->program_socket, false, &m->serve->app_addr, &why) < 0)
-        return FERRY_EUSAGE;
-    m->program_fd = ferry_listen(&m->serve->app_addr, &(struct ferry_listen_opts){.mode = 0600});
-    return m->program_fd < 0 ? m->program_fd : 0;
+        say_line("app", line);
 }
 
 static int start_program(struct master *m)
 {
-    struct program *p = calloc(1, sizeof *p);
-    struct ferry_process_opts opts = {.spawn = FERRY_SPAWN_INIT};
-    const char *step = "";
-    int err = p ? program_listen(m) : -ENOMEM;
+    struct ferry_serve *s = m->serve;
+    struct ferry_program_opts opts = {.program = s->spawn, .log = program_said, .arg = m};
+    char why[512];
+    int err = ferry_program_start(m->loop, &opts, &m->program, why, sizeof why);
 
     if (err < 0) {
-        ferry_cli_say("no socket for %s: %s", m->serve->spawn, ferry_strerror(err));
-        free(p);
+        ferry_cli_say("%s", why);
         return err;
     }
-    p->master = m;
-    p->argv[0] = m->serve->spawn;
-    opts.spawn.argv = p->argv;
-    opts.spawn.listener = m->program_fd;
-    err = ferry_process_start(m->loop, &p->process, &program_fns, &opts, &step);
-    if (err < 0) {
-        ferry_cli_say("cannot start %s: %s: %s", m->serve->spawn, step, ferry_strerror(err));
-        free(p);
-        remove_program_files(m);
-        return err;
-    }
-    m->program = &p->process;
-    m->serve->has_app = true;
+    s->has_app = true;
+    s->app_addr = *ferry_program_addr(m->program);
     return 0;
 }
 
@@ -211,9 +131,9 @@ static void stop_app(struct master *m)
         return;
     m->stopping_app = true;
     if (m->php)
-        ferry_php_stop(m->php, APP_STOP_MS, php_stopped, m);
+        ferry_php_stop(m->php, APP_STOP_MS, app_stopped, m);
     else if (m->program)
-        ferry_process_stop(m->program, SIGTERM, APP_STOP_MS);
+        ferry_program_stop(m->program, APP_STOP_MS, app_stopped, m);
     else
         app_stopped(m);
 }
@@ -321,8 +241,8 @@ static _Noreturn void be_worker(const struct master *m, pid_t master, int ready_
     if (getppid() != master) {
         if (m->php)
             ferry_php_remove_files(m->php);
-        else if (m->program_fd >= 0)
-            remove_program_files(m);
+        else if (m->program)
+            ferry_program_remove_files(m->program);
     }
     _exit(code);
 }
@@ -439,7 +359,7 @@ int ferry_serve_master(struct ferry_serve *s)
     struct master *m = &master;
     int err;
 
-    *m = (struct master){.serve = s, .worker = -1, .program_fd = -1, .ready_fd = -1};
+    *m = (struct master){.serve = s, .worker = -1, .ready_fd = -1};
     ferry_timer_init(&m->worker_timer, on_worker_timer);
     err = ferry_loop_new(FERRY_IO_EPOLL, &m->loop);
     if (err == 0)

@@ -21,12 +21,12 @@
 
 #include "proc/php_user.h"
 #include "proc/process.h"
+#include "proc/run_dir.h"
 
 #define FPM_CHILDREN 16
 #define CGI_CHILDREN 8
 #define CHILDREN_MAX 4096
 #define BODY_MAX (UINT64_C(1) << 30)
-#define RUN_DIR_MAX 80 /* leaves room for the names below it in 107 bytes of socket path */
 
 struct ferry_php {
     struct ferry_process process;
@@ -43,7 +43,8 @@ struct ferry_php {
     void *arg;
     void (*done)(void *arg);
     void *done_arg;
-    char dir[RUN_DIR_MAX + 16], socket[RUN_DIR_MAX + 28], conf[RUN_DIR_MAX + 28];
+    char dir[FERRY__RUN_DIR_MAX], socket[FERRY__RUN_DIR_MAX + FERRY__RUN_NAME_MAX],
+        conf[FERRY__RUN_DIR_MAX + FERRY__RUN_NAME_MAX];
     char post_max[64], upload_max[64];
     char env_text[5][288];
     const char *argv[16], *env[8];
@@ -138,51 +139,22 @@ static void php_line(struct ferry_process *p, enum ferry_process_stream stream,
 static void php_ended(struct ferry_process *p, const struct ferry_process_end *end)
 {
     struct ferry_php *php = ferry_container(p, struct ferry_php, process);
-    char again[64] = "", why[128];
+    char how[192];
 
     if (php->stopping && !end->err)
         return;
-    if (end->again && end->wait_ms)
-        snprintf(again, sizeof again, "; started again in %u.%u s", (unsigned)(end->wait_ms / 1000),
-                 (unsigned)(end->wait_ms % 1000 / 100));
-    else if (end->again)
-        snprintf(again, sizeof again, "; started again");
-    if (end->err)
-        snprintf(why, sizeof why, "%s: %s", end->step, ferry_strerror(end->err));
-    else if (end->signal)
-        snprintf(why, sizeof why, "was ended by signal %d (%s)", end->signal,
-                 strsignal(end->signal));
-    else
-        snprintf(why, sizeof why, "ended with status %d", end->status);
-    tell(php, FERRY_PHP_WARNING, "%s %s%s", php->program.name, why, again);
+    ferry_process_end_format(end, how, sizeof how);
+    tell(php, FERRY_PHP_WARNING, "%s %s", php->program.name, how);
 }
 
 /* -- the directory ---------------------------------------------------------------------------- */
 
-/* Usable as it is in a socket path, an ini file and FPM_SOCKETS, and nobody else's. */
-static bool is_run_dir(const char *dir)
-{
-    static const char plain[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
-    struct stat st;
-
-    return dir && dir[0] == '/' && strlen(dir) <= RUN_DIR_MAX &&
-           strspn(dir, plain) == strlen(dir) && stat(dir, &st) == 0 && S_ISDIR(st.st_mode) &&
-           st.st_uid == geteuid() && !(st.st_mode & 077);
-}
-
 static int make_dir(struct ferry_php *php)
 {
-    const char *run = getenv("XDG_RUNTIME_DIR");
+    int err = ferry__run_dir_make(php->user.change, php->dir);
 
-    /* Another user could not enter ours. */
-    if (php->user.change || !is_run_dir(run))
-        run = "/tmp";
-    snprintf(php->dir, sizeof php->dir, "%s/ferry-XXXXXX", run);
-    if (!mkdtemp(php->dir)) {
-        php->dir[0] = 0;
-        return -errno;
-    }
+    if (err < 0)
+        return err;
     snprintf(php->socket, sizeof php->socket, "%s/php.sock", php->dir);
     snprintf(php->conf, sizeof php->conf, "%s/fpm.conf", php->dir);
     /* The other user may read the one file whose name it is told, and change nothing. */

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -155,6 +157,26 @@ static void finish(struct ferry_process *p)
     for (int i = 0; i < 2; i++)
         if (!watched[i])
             pipe_closed(p, i);
+}
+
+size_t ferry_process_end_format(const struct ferry_process_end *end, char *out, size_t cap)
+{
+    char again[48] = "";
+    int n;
+
+    if (end->again && end->wait_ms)
+        snprintf(again, sizeof again, "; started again in %u.%u s", (unsigned)(end->wait_ms / 1000),
+                 (unsigned)(end->wait_ms % 1000 / 100));
+    else if (end->again)
+        snprintf(again, sizeof again, "; started again");
+    if (end->err)
+        n = snprintf(out, cap, "%s: %s%s", end->step, ferry_strerror(end->err), again);
+    else if (end->signal)
+        n = snprintf(out, cap, "was ended by signal %d (%s)%s", end->signal, strsignal(end->signal),
+                     again);
+    else
+        n = snprintf(out, cap, "ended with status %d%s", end->status, again);
+    return n < 0 || !cap ? 0 : (size_t)n < cap ? (size_t)n : cap - 1;
 }
 
 /* -- one incarnation -------------------------------------------------------------------------- */

@@ -28,6 +28,9 @@ struct ferry_process_end {
     uint64_t wait_ms; /* ... after so long */
 };
 
+/* "ended with status 1; started again in 0.1 s": the length, cut at cap and NUL-terminated. */
+size_t ferry_process_end_format(const struct ferry_process_end *, char *out, size_t cap);
+
 struct ferry_process_fns {
     /* A line without its newline; valid during the call. */
     void (*line)(struct ferry_process *, enum ferry_process_stream, struct ferry_slice);

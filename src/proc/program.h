@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_PROC_PROGRAM_H
+#define FERRY_PROC_PROGRAM_H
+
+#include <stdbool.h>
+
+#include "io/addr.h"
+#include "io/loop.h"
+
+/*
+ * One FastCGI program kept running behind a unix socket of mode 0600 that is ferry's own, and that
+ * the program has as its descriptor 0. The socket listens before the program does and stays while
+ * it is started again, so requests wait in its backlog instead of failing.
+ */
+
+struct ferry_program_opts {
+    const char *program; /* looked up in PATH unless it holds a '/' */
+    /* A line without its newline, perhaps with control characters; valid during the call. What the
+     * program wrote, or (`ours`) what became of it. */
+    void (*log)(void *arg, bool ours, struct ferry_slice line);
+    void *arg; /* for log */
+};
+
+struct ferry_program;
+
+/*
+ * Starts it. Everything in the options is copied but arg. 0; or -errno with `why`, one sentence
+ * without a full stop.
+ */
+FERRY_MUST_CHECK
+int ferry_program_start(struct ferry_loop *, const struct ferry_program_opts *,
+                        struct ferry_program **out, char *why, size_t cap);
+
+const struct ferry_addr *ferry_program_addr(const struct ferry_program *); /* where it answers */
+
+/*
+ * Ends it with SIGTERM, and SIGKILL `kill_after_ms` later. Then its socket is removed and `done` is
+ * called from the loop; the memory is gone then. Called again, only the new deadline counts.
+ */
+void ferry_program_stop(struct ferry_program *, unsigned kill_after_ms, void (*done)(void *arg),
+                        void *arg);
+
+/*
+ * Removes the socket and touches nothing else: for a process forked off the one that started the
+ * program, when that one was killed.
+ */
+void ferry_program_remove_files(const struct ferry_program *);
+
+#endif
