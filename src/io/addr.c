@@ -408,6 +408,26 @@ int ferry_listen(const struct ferry_addr *a, const struct ferry_listen_opts *o)
     return a->any.sa_family == AF_UNIX ? listen_unix(a, o, backlog) : listen_tcp(a, o, backlog);
 }
 
+int ferry_listen_share(int fd)
+{
+    int on = 1;
+
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
+}
+
+void ferry_listen_remove(const struct ferry_addr *a)
+{
+    int lock;
+
+    if (a->fd >= 0 || a->any.sa_family != AF_UNIX)
+        return;
+    lock = lock_directory(a->un.sun_path);
+    if (is_stale(a))
+        unlink(a->un.sun_path);
+    if (lock >= 0)
+        close(lock);
+}
+
 int ferry_listen_probe(const struct ferry_addr *a)
 {
     int fd, err;

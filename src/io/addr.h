@@ -57,13 +57,25 @@ struct ferry_listen_opts {
 /*
  * A listening, non-blocking, close-on-exec socket: the descriptor or -errno. TCP: SO_REUSEADDR,
  * IPV6_V6ONLY, TCP_NODELAY (inherited by accepted sockets). Unix: probes first, removes a stale
- * socket, never a live one (-EADDRINUSE); `mode` holds from the first moment on; removing the path
- * in the end is the caller's. fd:N is checked (-EINVAL when it does not listen) and returned as a
+ * socket, never a live one (-EADDRINUSE); `mode` holds from the first moment on; in the end,
+ * ferry_listen_remove. fd:N is checked (-EINVAL when it does not listen) and returned as a
  * duplicate. NULL options are all zero.
  */
 int ferry_listen(const struct ferry_addr *, const struct ferry_listen_opts *);
 
 /* Is a TCP address free, also of other SO_REUSEPORT listeners? 0, or -EADDRINUSE, or -errno. */
 int ferry_listen_probe(const struct ferry_addr *);
+
+/*
+ * Lets others, of the same user and with `reuseport`, listen beside a TCP listener from now on: so
+ * the first one of several is alone when it binds, and is refused where anybody else listens. 0 or
+ * -errno.
+ */
+FERRY_MUST_CHECK
+int ferry_listen_share(int fd);
+
+/* Removes the path of a unix socket if nobody answers there any more: to be called when the
+ * listener is closed. Other addresses: nothing. */
+void ferry_listen_remove(const struct ferry_addr *);
 
 #endif

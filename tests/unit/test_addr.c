@@ -209,19 +209,56 @@ static void a_busy_port_is_told(void **state)
     all = parse(text);
     assert_int_equal(ferry_listen(&a, NULL), -EADDRINUSE);
     assert_int_equal(ferry_listen(&a, &share), -EADDRINUSE);
-    assert_int_equal(ferry_listen_probe(&a), -EADDRINUSE);
-    assert_int_equal(ferry_listen_probe(&all), -EADDRINUSE);
+    assert_int_equal(ferry_listen(&all, NULL), -EADDRINUSE);
     close(alone);
-    assert_int_equal(ferry_listen_probe(&a), 0);
 
     first = ferry_listen(&a, &share);
     second = ferry_listen(&a, &share);
     assert_true(first >= 0 && second >= 0);
     assert_int_equal(ferry_listen(&a, NULL), -EADDRINUSE);
-    assert_int_equal(ferry_listen_probe(&a), -EADDRINUSE);
+    assert_int_equal(ferry_listen(&all, NULL), -EADDRINUSE);
     close(first);
     close(second);
-    assert_int_equal(ferry_listen_probe(&a), 0);
+}
+
+static void one_who_came_alone_can_let_others_in(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1:0", ":0", "[::1]:0"};
+    struct ferry_listen_opts share = {.reuseport = true};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        struct ferry_addr a = parse(hosts[i]);
+        int fds[3], clients[60], got[3] = {0};
+
+        fds[0] = ferry_listen(&a, NULL);
+        assert_true(fds[0] >= 0);
+        assert_int_equal(ferry_addr_local(fds[0], &a), 0);
+        assert_int_equal(ferry_listen(&a, &share), -EADDRINUSE);
+        assert_int_equal(ferry_listen_share(fds[0]), 0);
+        for (int j = 1; j < 3; j++) {
+            fds[j] = ferry_listen(&a, &share);
+            assert_true(fds[j] >= 0);
+        }
+        for (int j = 0; j < 60; j++) {
+            clients[j] = socket(a.any.sa_family, SOCK_STREAM, 0);
+            assert_int_equal(connect(clients[j], &a.any, a.len), 0);
+        }
+        for (int j = 0, fd; j < 3; j++) {
+            while ((fd = accept(fds[j], NULL, NULL)) >= 0) {
+                got[j]++;
+                close(fd);
+            }
+        }
+        /* All of them come, and to everybody some. */
+        assert_int_equal(got[0] + got[1] + got[2], 60);
+        assert_true(got[0] && got[1] && got[2]);
+        for (int j = 0; j < 60; j++)
+            close(clients[j]);
+        for (int j = 0; j < 3; j++)
+            close(fds[j]);
+    }
+    assert_true(ferry_listen_share(-1) < 0);
 }
 
 static char dir[] = "/tmp/ferry-test-addr-XXXXXX";
@@ -310,6 +347,26 @@ static void a_stale_unix_socket_is_replaced(void **state)
     close(fd);
 }
 
+static void a_unix_socket_is_removed_when_nobody_answers(void **state)
+{
+    struct ferry_addr a = parse(in_dir("removed")), tcp = parse("127.0.0.1:1");
+    int fd = ferry_listen(&a, NULL), file;
+
+    (void)state;
+    assert_true(fd >= 0);
+    ferry_listen_remove(&a);
+    assert_int_equal(access(in_dir("removed"), F_OK), 0);
+    close(fd);
+    ferry_listen_remove(&a);
+    assert_int_equal(access(in_dir("removed"), F_OK), -1);
+    ferry_listen_remove(&a);
+    ferry_listen_remove(&tcp);
+    file = open(in_dir("removed"), O_CREAT | O_WRONLY, 0600);
+    close(file);
+    ferry_listen_remove(&a); /* no socket */
+    assert_int_equal(unlink(in_dir("removed")), 0);
+}
+
 static void a_lock_held_by_others_does_not_stop_us(void **state)
 {
     struct ferry_addr a = parse(in_dir("locked"));
@@ -380,9 +437,11 @@ int main(void)
         cmocka_unit_test(a_unix_path_has_107_bytes_at_most),
         cmocka_unit_test(tcp_listeners_have_their_options),
         cmocka_unit_test(a_busy_port_is_told),
+        cmocka_unit_test(one_who_came_alone_can_let_others_in),
         cmocka_unit_test(a_unix_socket_has_its_mode),
         cmocka_unit_test(a_live_unix_socket_is_not_taken),
         cmocka_unit_test(a_stale_unix_socket_is_replaced),
+        cmocka_unit_test(a_unix_socket_is_removed_when_nobody_answers),
         cmocka_unit_test(a_lock_held_by_others_does_not_stop_us),
         cmocka_unit_test(other_files_are_left_alone),
         cmocka_unit_test(a_given_descriptor_must_listen),
