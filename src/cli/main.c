@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The ferry command: one table of subcommands, help and version. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "ferry/err.h"
@@ -22,9 +25,16 @@ static const struct {
     {"version", version, "show the version"},
 };
 
+void ferry_cli_escape(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = '?';
+}
+
 void ferry_cli_say(const char *fmt, ...)
 {
-    char line[2048] = "ferry: ";
+    char line[10240] = "ferry: ";
     size_t at = strlen(line);
     va_list ap;
     int n;
@@ -34,6 +44,7 @@ void ferry_cli_say(const char *fmt, ...)
     va_end(ap);
     if (n > 0)
         at += (size_t)n < sizeof line - at - 1 ? (size_t)n : sizeof line - at - 2;
+    ferry_cli_escape(line, at);
     line[at++] = '\n';
     fwrite(line, 1, at, stderr);
 }
@@ -64,12 +75,20 @@ int ferry_cli_size(const char *text, unsigned long long *out)
     return 0;
 }
 
+int ferry_cli_written(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return FERRY_EXIT_OK;
+    ferry_cli_say("cannot write to standard output: %s", strerror(errno));
+    return FERRY_EXIT_FAILED;
+}
+
 static int version(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
     puts("ferry " FERRY_VERSION);
-    return FERRY_EXIT_OK;
+    return ferry_cli_written();
 }
 
 static void usage(FILE *to)
@@ -98,11 +117,24 @@ static int help(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "help") != 0 && strcmp(argv[1], "version") != 0)
         return run(argv[1], 2, args);
     usage(stdout);
-    return FERRY_EXIT_OK;
+    return ferry_cli_written();
+}
+
+/* What is opened next must not become stdout or stderr by accident. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }
 
 int main(int argc, char **argv)
 {
+    open_standard_descriptors();
     if (argc < 2) {
         usage(stderr);
         return FERRY_EXIT_USAGE;
