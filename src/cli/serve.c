@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,6 @@
 
 #include "cli/cli.h"
 
-#define PORT_FIRST 8080
-#define PORT_LAST 8089
 #define SCAN_DEPTH 3
 #define SCAN_ENTRIES 5000
 
@@ -40,7 +39,7 @@ static const char help_text[] =
     "      --index NAME        directory index and front controller (index.php)\n"
     "      --server-name NAME  what the application is told as SERVER_NAME (the request's host)\n"
     "      --php PATH          the php-fpm or php-cgi to run\n"
-    "      --threads N         one per processor\n"
+    "      --threads N         how many (one for each processor it may use)\n"
     "      --io BACKEND        uring, epoll or auto (auto)\n"
     "      --multiplex WHEN    auto, on or off: many requests on one connection to the application "
     "(auto: ask it)\n"
@@ -50,10 +49,11 @@ static const char help_text[] =
     "      --max-head SIZE     largest request head (64k); larger ones get 431\n"
     "  -v, --verbose           say more\n"
     "  -q, --quiet             no access log, no notices\n"
-    "      --help              this text\n"
+    "  -h, --help              this text\n"
     "\n"
-    "SIGTERM finishes the requests under way, then ends; SIGINT (Ctrl-C) ends now; SIGUSR1 opens "
-    "the log anew.\n";
+    "SIGTERM and SIGHUP finish the requests under way, then end it; SIGINT (Ctrl-C) ends it now; "
+    "SIGUSR1 opens\n"
+    "the access log anew.\n";
 
 enum {
     OPT_SCRIPT = 256,
@@ -66,8 +66,7 @@ enum {
     OPT_LOG,
     OPT_BODY,
     OPT_HEAD,
-    OPT_SPAWN,
-    OPT_HELP
+    OPT_SPAWN
 };
 
 static const struct option long_options[] = {
@@ -86,7 +85,7 @@ static const struct option long_options[] = {
     {"max-head", required_argument, NULL, OPT_HEAD},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, OPT_HELP},
+    {"help", no_argument, NULL, 'h'},
     {0},
 };
 
@@ -100,11 +99,11 @@ static int take_listen(struct ferry_serve *s, const char *text)
 {
     const char *why;
 
-    if (s->nlisten == FERRY_SERVE_LISTEN_MAX)
-        return usage_error("--listen", text, "too many addresses");
-    if (ferry_addr_parse(text, true, &s->listen[s->nlisten], &why) < 0)
+    if (s->nlisteners == FERRY_SERVE_LISTEN_MAX)
+        return usage_error("--listen", text, "there is room for 16 addresses");
+    if (ferry_addr_parse(text, true, &s->listeners[s->nlisteners].addr, &why) < 0)
         return usage_error("--listen", text, why);
-    s->nlisten++;
+    s->nlisteners++;
     return 0;
 }
 
@@ -167,12 +166,13 @@ static int take_option(struct ferry_serve *s, int c)
         return 0;
     case OPT_INDEX:
         s->index = optarg;
-        if (!*optarg || strchr(optarg, '/'))
+        if (!*optarg || strchr(optarg, '/') || strcmp(optarg, ".") == 0 ||
+            strcmp(optarg, "..") == 0)
             return usage_error("--index", optarg, "must be a file name without a slash");
         return 0;
     case OPT_NAME:
         s->server_name = optarg;
-        return 0;
+        return *optarg ? 0 : usage_error("--server-name", "''", "must not be empty");
     case OPT_PHP:
         s->php = optarg;
         return 0;
@@ -200,8 +200,7 @@ static int take_option(struct ferry_serve *s, int c)
     }
 }
 
-/* -- the directory
- * --------------------------------------------------------------------------------------------- */
+/* -- the directory ---------------------------------------------------------------------------- */
 
 static bool is_file(const char *dir, const char *name)
 {
@@ -226,174 +225,143 @@ static void find_public(const struct ferry_serve *s, char *dir, size_t cap)
     }
 }
 
-/* Is there a PHP script within a few levels? Looks at a bounded number of entries: this runs at
- * every start. */
-static bool holds_php(const char *dir, int depth, int *budget)
+struct scan {
+    unsigned left; /* entries that may still be looked at: this runs at every start */
+    bool php, files;
+};
+
+static bool is_php(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > 4 && strcasecmp(name + len - 4, ".php") == 0;
+}
+
+static void scan(struct scan *found, const char *dir, int depth);
+
+static void scan_entry(struct scan *found, const char *dir, const struct dirent *e, int depth)
+{
+    bool is_dir = e->d_type == DT_DIR;
+    char below[PATH_MAX];
+    struct stat st;
+
+    if (e->d_name[0] == '.')
+        return;
+    if (snprintf(below, sizeof below, "%s/%s", dir, e->d_name) >= (int)sizeof below)
+        return;
+    if (e->d_type == DT_LNK || e->d_type == DT_UNKNOWN)
+        is_dir = stat(below, &st) == 0 && S_ISDIR(st.st_mode);
+    if (is_dir && depth > 0)
+        scan(found, below, depth - 1);
+    else if (!is_dir)
+        *(is_php(e->d_name) ? &found->php : &found->files) = true;
+}
+
+/* What is there within a few levels, as far as it takes to know? */
+static void scan(struct scan *found, const char *dir, int depth)
 {
     DIR *d = opendir(dir);
-    bool found = false;
     struct dirent *e;
 
     if (!d)
-        return false;
-    while (!found && (*budget)-- > 0 && (e = readdir(d))) {
-        size_t len = strlen(e->d_name);
-        char below[PATH_MAX];
-        struct stat st;
-
-        if (e->d_name[0] == '.')
-            continue;
-        if (len > 4 && strcasecmp(e->d_name + len - 4, ".php") == 0)
-            found = true;
-        else if (depth > 0 &&
-                 snprintf(below, sizeof below, "%s/%s", dir, e->d_name) < (int)sizeof below &&
-                 (e->d_type == DT_DIR ||
-                  (e->d_type == DT_LNK && stat(below, &st) == 0 && S_ISDIR(st.st_mode))))
-            found = holds_php(below, depth - 1, budget);
+        return;
+    while (!(found->php && found->files) && found->left > 0 && (e = readdir(d))) {
+        found->left--;
+        scan_entry(found, dir, e, depth);
     }
     closedir(d);
-    return found;
+}
+
+/* What is not known counts as there: scripts that nobody runs are worse than a PHP that nobody
+ * needs. */
+static void look_into(struct ferry_serve *s)
+{
+    struct scan found = {.left = SCAN_ENTRIES,
+                         .php = is_php(s->index) && is_file(s->dir, s->index)};
+
+    if (s->app || s->spawn)
+        return;
+    scan(&found, s->dir, SCAN_DEPTH);
+    s->wants_php = s->script || s->php || found.php || found.left == 0;
+    s->has_files = found.files || found.left == 0;
+}
+
+static int open_dir(const char *given, char *dir)
+{
+    struct stat st;
+
+    if (!realpath(given, dir) || stat(dir, &st) < 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode))
+        return -ENOTDIR;
+    return access(dir, X_OK) < 0 ? -errno : 0;
 }
 
 static int resolve_dir(struct ferry_serve *s, const char *given)
 {
     static char dir[PATH_MAX];
-    int budget = SCAN_ENTRIES;
-    struct stat st;
+    int err;
 
     if (!given && (s->app || s->spawn))
         return 0;
-    if (!realpath(given ? given : ".", dir) || stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)) {
-        ferry_cli_say("%s: %s", given ? given : ".", errno ? strerror(errno) : "not a directory");
+    err = open_dir(given ? given : ".", dir);
+    if (err < 0) {
+        ferry_cli_say("cannot serve %s: %s", given ? given : "the current directory",
+                      ferry_strerror(err));
         return FERRY_EXIT_FAILED;
     }
     if (!is_file(dir, s->index))
         find_public(s, dir, sizeof dir);
     s->project_root = is_file(dir, "composer.json");
     s->dir = dir;
-    s->wants_php =
-        !s->app && !s->spawn && (s->script || s->php || holds_php(dir, SCAN_DEPTH, &budget));
+    look_into(s);
     return 0;
 }
 
 static int resolve_script(struct ferry_serve *s)
 {
     static char script[PATH_MAX];
+    struct stat st;
+    int err = 0;
 
     if (!s->script)
         return 0;
-    /* An application elsewhere may have the file where we have none: then its absolute name is
-     * taken as it is. */
-    if (realpath(s->script, script)) {
+    if (!realpath(s->script, script) || stat(script, &st) < 0)
+        err = -errno;
+    else if (!S_ISREG(st.st_mode))
+        err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+    if (err == 0) {
         s->script = script;
         return 0;
     }
+    /* An application elsewhere may have the file where we have none: then its absolute name is
+     * taken as it is. */
     if (s->script[0] == '/' && s->app)
         return 0;
-    ferry_cli_say("--script %s: %s", s->script, strerror(errno));
+    ferry_cli_say("cannot run %s: %s", s->script, ferry_strerror(err));
     return FERRY_EXIT_FAILED;
 }
 
-/* -- listening
- * -------------------------------------------------------------------------------------------------
- */
+/* -- the whole -------------------------------------------------------------------------------- */
 
-static int open_listeners(struct ferry_serve *s, unsigned i)
+/* One for each processor that this process may use. */
+static unsigned default_threads(void)
 {
-    struct ferry_addr *addr = &s->listen[i];
-    char text[FERRY_ADDR_TEXT_MAX];
-    bool tcp = addr->fd < 0 && addr->any.sa_family != AF_UNIX;
-    struct ferry_listen_opts opts = {.reuseport = tcp && s->threads > 1, .mode = 0666};
-    int err = tcp ? ferry_listen_probe(addr) : 0;
+    cpu_set_t cpus;
+    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus)
+                                                          : (int)sysconf(_SC_NPROCESSORS_ONLN);
 
-    for (unsigned t = 0; err >= 0 && t < (tcp ? s->threads : 1); t++) {
-        err = ferry_listen(addr, &opts);
-        if (err >= 0)
-            s->fds[i][t] = err;
-        if (err >= 0 && t == 0 && tcp)
-            ferry_addr_local(s->fds[i][0],
-                             addr); /* port 0 has become a port, the same for all threads */
-    }
-    if (err >= 0)
-        return 0;
-    ferry_addr_format(addr, text, sizeof text);
-    if (err == -EADDRINUSE)
-        ferry_cli_say("cannot listen on %s: another program already does", text);
-    else
-        ferry_cli_say("cannot listen on %s: %s", text, ferry_strerror(err));
-    return FERRY_EXIT_FAILED;
+    return n < 1 ? 1 : n > FERRY_SERVE_THREADS_MAX ? FERRY_SERVE_THREADS_MAX : (unsigned)n;
 }
-
-static bool has_ipv6(void)
-{
-    struct ferry_addr addr;
-    const char *why;
-    int fd;
-
-    if (ferry_addr_parse("[::1]:0", true, &addr, &why) < 0)
-        return false;
-    fd = ferry_listen(&addr, &(struct ferry_listen_opts){0});
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
-}
-
-static void default_address(struct ferry_addr *out, const char *host, unsigned port)
-{
-    char text[64];
-    const char *why;
-
-    snprintf(text, sizeof text, "%s:%u", host, port);
-    if (ferry_addr_parse(text, true, out, &why) < 0)
-        abort();
-}
-
-static int choose_port(struct ferry_serve *s)
-{
-    unsigned n = has_ipv6() ? 2 : 1;
-
-    for (unsigned port = PORT_FIRST; port <= PORT_LAST; port++) {
-        default_address(&s->listen[0], "127.0.0.1", port);
-        default_address(&s->listen[1], "[::1]", port);
-        if (ferry_listen_probe(&s->listen[0]) == 0 &&
-            (n == 1 || ferry_listen_probe(&s->listen[1]) == 0)) {
-            s->nlisten = n;
-            return 0;
-        }
-    }
-    ferry_cli_say("ports %d to %d are all taken; choose another with --listen :PORT", PORT_FIRST,
-                  PORT_LAST);
-    return FERRY_EXIT_FAILED;
-}
-
-static int listen_all(struct ferry_serve *s)
-{
-    memset(s->fds, -1, sizeof s->fds);
-    if (s->nlisten == 0) {
-        int code = choose_port(s);
-
-        if (code)
-            return code;
-    }
-    for (unsigned i = 0; i < s->nlisten; i++) {
-        int code = open_listeners(s, i);
-
-        if (code)
-            return code;
-    }
-    return 0;
-}
-
-/* --------------------------------------------------------------------------------------------------------------
- */
 
 static int check(struct ferry_serve *s)
 {
     const char *why;
-    long cpus;
 
     if (s->app && s->spawn)
         return usage_error("--spawn", s->spawn, "cannot go together with --app");
+    if (s->php && (s->app || s->spawn))
+        return usage_error("--php", s->php, "cannot go together with --app or --spawn");
     if (s->app) {
         if (ferry_addr_parse(s->app, false, &s->app_addr, &why) < 0)
             return usage_error("--app", s->app, why);
@@ -402,12 +370,8 @@ static int check(struct ferry_serve *s)
                                "a descriptor can be listened on, not connected to");
         s->has_app = true;
     }
-    if (s->threads == 0) {
-        cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        s->threads = cpus < 1                         ? 1
-                     : cpus > FERRY_SERVE_THREADS_MAX ? FERRY_SERVE_THREADS_MAX
-                                                      : (unsigned)cpus;
-    }
+    if (s->threads == 0)
+        s->threads = default_threads();
     if (s->quiet && !s->access_log)
         s->access_log = "off";
     return 0;
@@ -419,10 +383,11 @@ int ferry_cli_serve(int argc, char **argv)
     struct ferry_serve *s = &serve;
     int c, code;
 
-    while ((c = getopt_long(argc, argv, "l:a:vq", long_options, NULL)) != -1) {
-        if (c == OPT_HELP) {
+    argv[0] = (char[]){"ferry serve"}; /* getopt's messages begin with it */
+    while ((c = getopt_long(argc, argv, "l:a:vqh", long_options, NULL)) != -1) {
+        if (c == 'h') {
             fputs(help_text, stdout);
-            return FERRY_EXIT_OK;
+            return ferry_cli_written();
         }
         code = take_option(s, c);
         if (code) {
@@ -433,8 +398,7 @@ int ferry_cli_serve(int argc, char **argv)
     }
     if (argc - optind > 1)
         return usage_error("serve", argv[optind + 1], "only one directory can be served");
-    if ((code = check(s)) || (code = resolve_dir(s, argv[optind])) || (code = resolve_script(s)) ||
-        (code = listen_all(s)))
+    if ((code = check(s)) || (code = resolve_dir(s, argv[optind])) || (code = resolve_script(s)))
         return code;
     return ferry_serve_master(s);
 }

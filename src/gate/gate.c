@@ -273,7 +273,7 @@ void ferry_gate_thread_drain(struct ferry_gate_thread *t, void (*done)(void *), 
     t->drained = done;
     t->drained_arg = arg;
     ferry_list_each (at, next, &t->doors)
-        ferry_listener_close(&ferry_container(at, struct ferry__door, link)->listener, false);
+        ferry_listener_close(&ferry_container(at, struct ferry__door, link)->listener, true);
     ferry_list_each (at, next, &t->conns) {
         struct ferry__gate_conn *c = ferry_container(at, struct ferry__gate_conn, link);
 
@@ -281,6 +281,18 @@ void ferry_gate_thread_drain(struct ferry_gate_thread *t, void (*done)(void *), 
         ferry_pump_kick(&c->pump);
     }
     maybe_drained(t);
+}
+
+void ferry_gate_thread_cut(struct ferry_gate_thread *t)
+{
+    ferry_list_each (at, next, &t->conns) {
+        struct ferry__gate_conn *c = ferry_container(at, struct ferry__gate_conn, link);
+        bool unfinished = c->x || ferry_http_machine.output(c->http)->len > 0;
+
+        if (c->x && !c->x->end)
+            c->x->end = FERRY_ACCESS_SHUTDOWN;
+        conn_close(c, unfinished);
+    }
 }
 
 /* -- threads

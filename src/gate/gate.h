@@ -48,7 +48,8 @@ void ferry_gate_free(struct ferry_gate *); /* after its threads; takes NULL */
 struct ferry_gate_thread *ferry_gate_thread_new(struct ferry_gate *, unsigned index,
                                                 struct ferry_loop *);
 
-/* Accepts connections on a listening socket, which stays the caller's. 0 or -errno. */
+/* Accepts connections on a listening socket: 0, and it is the gate's, to be closed as soon as
+ * draining begins; or -errno, and it stays the caller's. */
 int ferry_gate_listen(struct ferry_gate_thread *, int fd);
 
 /*
@@ -56,6 +57,12 @@ int ferry_gate_listen(struct ferry_gate_thread *, int fd);
  * the loop when no connection is left.
  */
 void ferry_gate_thread_drain(struct ferry_gate_thread *, void (*done)(void *), void *arg);
+
+/*
+ * While it drains: gives up the requests under way (their clients see a reset, their log lines say
+ * "shutdown"), so that `done` follows as soon as the application lets go of them.
+ */
+void ferry_gate_thread_cut(struct ferry_gate_thread *);
 void ferry_gate_thread_free(struct ferry_gate_thread *); /* after `done` */
 
 #endif

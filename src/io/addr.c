@@ -427,18 +427,3 @@ void ferry_listen_remove(const struct ferry_addr *a)
     if (lock >= 0)
         close(lock);
 }
-
-int ferry_listen_probe(const struct ferry_addr *a)
-{
-    int fd, err;
-
-    if (a->fd >= 0 || a->any.sa_family == AF_UNIX)
-        return 0;
-    /* Without SO_REUSEPORT bind is refused beside any listener, also beside those that share. */
-    fd = tcp_socket(a);
-    if (fd < 0)
-        return fd;
-    err = bind(fd, &a->any, a->len) < 0 ? -errno : 0;
-    close(fd);
-    return err;
-}

@@ -63,9 +63,6 @@ struct ferry_listen_opts {
  */
 int ferry_listen(const struct ferry_addr *, const struct ferry_listen_opts *);
 
-/* Is a TCP address free, also of other SO_REUSEPORT listeners? 0, or -EADDRINUSE, or -errno. */
-int ferry_listen_probe(const struct ferry_addr *);
-
 /*
  * Lets others, of the same user and with `reuseport`, listen beside a TCP listener from now on: so
  * the first one of several is alone when it binds, and is refused where anybody else listens. 0 or

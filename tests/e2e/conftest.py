@@ -52,7 +52,13 @@ class Client:
     """One HTTP connection, by hand."""
 
     def __init__(self, port, host="127.0.0.1", timeout=20):
-        self.socket = socket.create_connection((host, port), timeout)
+        """To a TCP port, or to the path of a unix socket."""
+        if isinstance(port, int):
+            self.socket = socket.create_connection((host, port), timeout)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(str(port))
         self.buffer = b""
 
     def close(self):
@@ -164,18 +170,18 @@ class Client:
 class Ferry:
     """A running `ferry serve` with its output in files."""
 
-    def __init__(self, folder, args, env=None, listen=True, io=IO, cwd=None, user=None):
+    def __init__(self, folder, args, env=None, listen=True, io=IO, cwd=None, user=None, prefix=(), fds=()):
         self.folder = folder
         self.out_path = folder / "ferry.out"
         self.err_path = folder / "ferry.err"
-        argv = [str(BUILD / "ferry"), "serve"]
+        argv = [*prefix, str(BUILD / "ferry"), "serve"]
         if listen:
             argv += ["-l", "127.0.0.1:0"]
-        argv += ["--io", io] + [str(a) for a in args]
+        argv += (["--io", io] if io else []) + [str(a) for a in args]
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL, user=user, group=user,
                                             extra_groups=None if user is None else [], env={**os.environ, **(env or {})},
-                                            cwd=cwd or folder)
+                                            cwd=cwd or folder, pass_fds=fds)
         self.port = None
         wait_until(lambda: self.out or self.process.poll() is not None, 20)
         m = re.search(r":(\d+)/", self.out)
