@@ -350,6 +350,14 @@ def test_without_php_a_script_asked_for_is_an_error(folder):
     assert (folder / "out").read_text() == ""
 
 
+def test_without_php_and_without_files_there_is_nothing_to_serve(folder):
+    process = run_without_php(folder, make_site(folder / "site", "exit.php"))
+    assert process.wait(10) == 1
+    lines = (folder / "err").read_text().splitlines()
+    assert len(lines) == 1 and "sudo apt install php-fpm" in lines[0]
+    assert (folder / "out").read_text() == ""
+
+
 @pytest.mark.parametrize("program, words", [
     ("/nowhere/php-fpm", "/nowhere/php-fpm"), ("/bin/ls", "php-fpm or php-cgi"), ("/bin/true", "PHP")])
 def test_a_wrong_php_is_named(folder, program, words):
