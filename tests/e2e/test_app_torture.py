@@ -556,11 +556,10 @@ def test_control_bytes_in_stderr_are_escaped(site):
 
 def test_control_bytes_of_a_target_are_escaped(site):
     path = site.path()
+    site.app.says(path + "\x9b2J", b"junk")
     with site.ferry.client() as c:
-        c.send(path.encode().join([b"GET ", b"\x9b2J HTTP/1.1\r\nHost: x\r\n\r\n"]))
-        site.app.default, kept = (lambda c, rq: c.send(b"junk")), site.app.default
+        c.send(f"GET {path}\x9b2J HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1"))
         assert c.response().status == 502
-        site.app.default = kept
     assert wait_until(lambda: site.said(path))
     assert b"\x9b" not in pathlib.Path(site.ferry.err_path).read_bytes()
 
