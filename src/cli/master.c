@@ -114,8 +114,11 @@ static int start_app(struct master *m)
 
     if (s->spawn)
         return start_program(m);
-    if (!s->wants_php)
+    if (!s->wants_php) {
+        if (s->dir && !s->app && !s->quiet)
+            ferry_cli_say("no PHP below %s: serving its files", s->dir);
         return 0;
+    }
     err = start_php(m);
     if (err == -ENOENT && !s->php && !s->script && s->has_files) {
         ferry_cli_say("serving the files of %s only", s->dir);

@@ -387,7 +387,9 @@ static void run_script(struct ferry__exchange *x, const struct ferry_http_head *
     int err;
 
     if (!t->pool) {
-        ferry__exchange_refuse(x, 503, "No application runs here: ferry serves files only.");
+        ferry__exchange_refuse(
+            x, 503,
+            "No PHP runs here: there was none to run when ferry was started. Start it again.");
         return;
     }
     err = ferry_docroot_script(&t->docroot, route->file, ferry_loop_now(t->loop), &filename);
