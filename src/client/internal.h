@@ -63,7 +63,7 @@ struct ferry_pool_local {
     struct ferry_list refused; /* came when the queue was full; to be told so */
     uint64_t tickets;
     _Atomic(uint64_t) oldest_ms;   /* no later than the first waiting call came; or FERRY_NEVER */
-    struct ferry__backoff backlog; /* it is full: no connecting */
+    struct ferry__backoff backlog; /* it is full, or descriptors are out: no connecting */
     struct ferry__backoff overloaded; /* the application says so: nothing at all */
     struct ferry_timer queue_timer;   /* the first deadline, or the end of a pause */
     struct ferry_task serve;          /* puts waiting calls on connections */

@@ -100,6 +100,22 @@ static void expire(struct ferry_call *call)
 
 /* -- placing a call -- */
 
+static void back_off(struct ferry__backoff *b, uint64_t now)
+{
+    if (now < b->until_ms)
+        return; /* others were refused at the same time */
+    b->ms = b->ms ? b->ms * 2 : BACKOFF_MIN_MS;
+    if (b->ms > BACKOFF_MAX_MS)
+        b->ms = BACKOFF_MAX_MS;
+    b->until_ms = now + b->ms;
+}
+
+/* No descriptor is left, or no memory of the kernel's: that may pass. */
+static bool is_shortage(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS;
+}
+
 static int open_for(struct ferry_pool_local *l, struct ferry_call *call, bool shared)
 {
     struct ferry__peer *p;
@@ -116,7 +132,10 @@ static int open_for(struct ferry_pool_local *l, struct ferry_call *call, bool sh
     p = ferry__peer_connect(l, shared, &err);
     if (!p) {
         ferry__pool_slot_give(l->pool);
-        return err;
+        if (!is_shortage(err))
+            return err;
+        back_off(&l->backlog, now_of(l));
+        return -EAGAIN;
     }
     err = ferry__peer_begin(p, call);
     if (err < 0)
@@ -267,16 +286,6 @@ void ferry_call_abort(struct ferry_call *call)
     ferry_block_unref(call->image);
     call->image = NULL;
     call->local = NULL;
-}
-
-static void back_off(struct ferry__backoff *b, uint64_t now)
-{
-    if (now < b->until_ms)
-        return; /* others were refused at the same time */
-    b->ms = b->ms ? b->ms * 2 : BACKOFF_MIN_MS;
-    if (b->ms > BACKOFF_MAX_MS)
-        b->ms = BACKOFF_MAX_MS;
-    b->until_ms = now + b->ms;
 }
 
 void ferry__queue_again(struct ferry_call *call, enum ferry__again why)
