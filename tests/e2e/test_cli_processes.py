@@ -69,6 +69,14 @@ def app_pid(ferry):
     return others[0] if others else None
 
 
+def worker_but(ferry, dead=None):
+    """The worker, as soon as there is one that is not the dead one."""
+    def another():
+        with contextlib.suppress(AssertionError):
+            return ferry.worker() != dead and ferry.worker()
+    return wait_until(another)
+
+
 def script(folder, text, name="app"):
     path = folder / name
     path.write_text("#!/bin/sh\n" + text)
@@ -307,10 +315,11 @@ def test_a_crash_of_the_worker_under_load(app):
     threads = [threading.Thread(target=load, args=[i]) for i in range(6)]
     for t in threads:
         t.start()
+    worker = None
     for _ in range(2):
+        worker = worker_but(ferry, worker)
         before = list(good)
         wait_until(lambda: all(b < g for b, g in zip(before, good)))
-        worker = ferry.worker()
         os.kill(worker, signal.SIGABRT)
         wait_until(lambda: not alive(worker))
     before = list(good)
@@ -327,10 +336,7 @@ def test_a_worker_that_keeps_crashing_is_started_ever_later(app):
     ferry = app()
     dead = None
     for pause in ("0.1", "0.2", "0.4", "0.8"):
-        def another():
-            with contextlib.suppress(AssertionError):
-                return ferry.worker() != dead and ferry.worker()
-        dead = wait_until(another)
+        dead = worker_but(ferry, dead)
         os.kill(dead, signal.SIGKILL)
         wait_until(lambda: f"(Killed); starting another in {pause} s\n" in ferry.err)
     begin = time.monotonic()  # in the pause
