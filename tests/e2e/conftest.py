@@ -3,6 +3,7 @@
 
 FERRY_BUILD names the folder build/ferry lies in, FERRY_IO the value for --io.
 """
+import atexit
 import os
 import pathlib
 import re
@@ -18,6 +19,22 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("FERRY_BUILD", "build")
 IO = os.environ.get("FERRY_IO", "auto")
+
+
+def for_every_user(build):
+    """The programs where other users may run them too: some tests do, and a checkout may lie in a folder that is shut."""
+    if os.geteuid() != 0 or all(p.stat().st_mode & 0o001 for p in build.resolve().parents):
+        return build
+    copy = pathlib.Path(tempfile.mkdtemp(prefix="ferry-build-"))
+    copy.chmod(0o755)
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    (copy / "examples").mkdir()
+    for program in (build / "ferry", *(p for p in (build / "examples").iterdir() if p.is_file())):
+        shutil.copy(program, copy / program.relative_to(build))
+    return copy
+
+
+BUILD = for_every_user(BUILD)
 
 
 def wait_until(what, seconds=10, step=0.02):

@@ -45,9 +45,9 @@ def params(r):
 
 
 @pytest.fixture
-def app(serve):
-    """app(*args) starts ferry with the little application behind it."""
-    return lambda *args, **kw: serve("--spawn", APP, *args, **kw)
+def app(serve, folder):
+    """app(*args) starts ferry with the little application behind it, a copy that every user may run."""
+    return lambda *args, **kw: serve("--spawn", shutil.copy(APP, folder / "little_app"), *args, **kw)
 
 
 # -- what it says of itself --------------------------------------------------------------------------------------------
