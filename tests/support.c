@@ -14,9 +14,10 @@ void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
 
-static long fail_after = -1;
-static bool failed;
-static atomic_ulong count; /* threads of a test allocate too; only one lets them fail */
+/* Of the thread that asks for it alone. */
+static _Thread_local long fail_after = -1;
+static _Thread_local bool failed;
+static atomic_ulong count; /* of all threads */
 
 static bool fails_now(void)
 {

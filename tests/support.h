@@ -18,8 +18,8 @@
  */
 char *guard_copy(int slot, const void *bytes, size_t n);
 
-/* Let the next n allocations of the code under test succeed and the one after that fail, once. -1:
- * none fails. */
+/* Let the next n allocations of the code under test in this thread succeed and the one after that
+ * fail, once. -1: none fails. */
 void fail_alloc_after(long n);
 /* Did the failure happen since fail_alloc_after? */
 bool alloc_failed(void);

@@ -383,6 +383,68 @@ static void test_an_application_that_does_not_read(void **state)
     close_both(&c, &app);
 }
 
+/* -- memory -- */
+
+struct short_of_memory {
+    struct request *r;
+    long n;
+    bool failed;
+};
+
+static void start_short(void *arg)
+{
+    struct short_of_memory *s = arg;
+
+    fail_alloc_after(s->n);
+    start_here(s->r);
+}
+
+static void end_short(void *arg)
+{
+    struct short_of_memory *s = arg;
+
+    s->failed = alloc_failed();
+    fail_alloc_after(-1);
+}
+
+/* Whatever runs out of memory, the call ends, once, and the next one is served. */
+static bool runs_short(void **state, struct short_of_memory *s, uint64_t body_len)
+{
+    struct fake_app app = {.handler = counts_the_body};
+    struct request r = {.name = "short", .body_len = body_len}, next = {0};
+    struct callers c;
+
+    open_both(&c, state, &app, plain);
+    r.side = c.side;
+    s->r = &r;
+    in_loop(c.side, start_short, s);
+    assert_true(wait_end(&r));
+    in_loop(c.side, end_short, s);
+    if (!s->failed || r.result.outcome == FERRY_CALL_DONE)
+        assert_outcome(&r, DONE);
+    else if (r.result.outcome == FERRY_CALL_REFUSED)
+        assert_int_equal(r.result.err, -ENOMEM);
+    else
+        assert_outcome(&r, CUT);
+    start(c.side, &next);
+    assert_outcome(&next, DONE);
+    close_both(&c, &app);
+    return s->failed;
+}
+
+static void test_every_allocation_may_fail(void **state)
+{
+    struct short_of_memory s = {.n = 1}; /* the first is the test's own image */
+
+    while (runs_short(state, &s, 0))
+        s.n++;
+    assert_in_range(s.n, 3, 100);
+    s.n = 1;
+    while (runs_short(state, &s, 300000))
+        s.n++;
+    assert_in_range(s.n, 5, 100);
+}
+
 /* -- abort -- */
 
 static void waits_for_the_close(struct fake_app *app, int fd, unsigned nth)
@@ -430,6 +492,7 @@ static void test_an_aborted_request_has_its_connection_closed(void **state)
     X(test_long_bodies_arrive_whole)                                                               \
     X(test_a_body_waits_for_the_connection)                                                        \
     X(test_an_application_that_does_not_read)                                                      \
+    X(test_every_allocation_may_fail)                                                              \
     X(test_an_aborted_request_has_its_connection_closed)
 
 int main(void)
