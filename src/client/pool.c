@@ -20,11 +20,6 @@
     20 /* so much older must another thread's call be to be served before an own one */
 #define PROBE_WAIT_MIN_MS 1000
 
-static uint64_t now_of(const struct ferry_pool_local *l)
-{
-    return ferry__pool_now(l);
-}
-
 static struct ferry__peer *first_idle(const struct ferry_pool_local *l)
 {
     return ferry__first(&l->idle, struct ferry__peer);
@@ -150,7 +145,7 @@ void ferry__pool_peer_idle(struct ferry__peer *p)
         ferry__peer_close(p);
         return;
     }
-    p->since_ms = now_of(l);
+    p->since_ms = ferry__pool_now(l);
     p->idle = true;
     ferry_list_remove(&p->link);
     ferry_list_push_front(&l->idle, &p->link);
@@ -227,7 +222,7 @@ static void on_fresh_timer(struct ferry_timer *t)
     ferry_list_each (at, next, &l->fresh) {
         struct ferry__peer *p = ferry_container(at, struct ferry__peer, fresh_link);
 
-        if (now_of(l) < p->since_ms + pool->opts.starve_ms) {
+        if (ferry__pool_now(l) < p->since_ms + pool->opts.starve_ms) {
             ferry_timer_set(l->loop, t, p->since_ms + pool->opts.starve_ms);
             break;
         }
@@ -247,7 +242,7 @@ static void on_fresh_timer(struct ferry_timer *t)
             wake(o);
     }
     if (t->at_ms == FERRY_NEVER)
-        ferry_timer_set(l->loop, t, now_of(l) + pool->opts.starve_ms);
+        ferry_timer_set(l->loop, t, ferry__pool_now(l) + pool->opts.starve_ms);
 }
 
 static void on_idle_timer(struct ferry_timer *t)
@@ -259,7 +254,7 @@ static void on_idle_timer(struct ferry_timer *t)
     ferry_list_each (at, next, &l->idle) {
         struct ferry__peer *p = ferry_container(at, struct ferry__peer, link);
 
-        if (p->since_ms + max <= now_of(l))
+        if (p->since_ms + max <= ferry__pool_now(l))
             ferry__peer_close(p);
         else if (p->since_ms + max < again)
             again = p->since_ms + max;

@@ -12,11 +12,6 @@
 #define BACKOFF_MIN_MS 5
 #define BACKOFF_MAX_MS 100
 
-static uint64_t now_of(const struct ferry_pool_local *l)
-{
-    return ferry__pool_now(l);
-}
-
 static struct ferry_call *first_of(const struct ferry_list *list)
 {
     return ferry__first(list, struct ferry_call);
@@ -51,7 +46,7 @@ static void push(struct ferry_pool_local *l, struct ferry_call *call)
 static void changed(struct ferry_pool_local *l)
 {
     const struct ferry_call *first = first_of(&l->waiting);
-    uint64_t now = now_of(l), at = FERRY_NEVER;
+    uint64_t now = ferry__pool_now(l), at = FERRY_NEVER;
 
     atomic_store(&l->oldest_ms, first ? first->queued_ms : FERRY_NEVER);
     if (first) {
@@ -121,7 +116,7 @@ static int open_for(struct ferry_pool_local *l, struct ferry_call *call, bool sh
     struct ferry__peer *p;
     int err;
 
-    if (now_of(l) < l->backlog.until_ms)
+    if (ferry__pool_now(l) < l->backlog.until_ms)
         return -EAGAIN;
     if (!ferry__pool_slot_take(l->pool)) {
         /* What is idle is of no use to this call; closed, it makes room. */
@@ -134,7 +129,7 @@ static int open_for(struct ferry_pool_local *l, struct ferry_call *call, bool sh
         ferry__pool_slot_give(l->pool);
         if (!is_shortage(err))
             return err;
-        back_off(&l->backlog, now_of(l));
+        back_off(&l->backlog, ferry__pool_now(l));
         return -EAGAIN;
     }
     err = ferry__peer_begin(p, call);
@@ -205,12 +200,12 @@ static bool serve_first(struct ferry_pool_local *l, struct ferry_call *call)
     int err = -EAGAIN;
 
     ferry_list_remove(&call->link);
-    if (call->deadline_ms <= now_of(l)) {
+    if (call->deadline_ms <= ferry__pool_now(l)) {
         atomic_fetch_sub(&l->pool->waiting, 1);
         expire(call);
         return true;
     }
-    if (now_of(l) >= l->overloaded.until_ms)
+    if (ferry__pool_now(l) >= l->overloaded.until_ms)
         err = place(l, call);
     if (err == -EAGAIN) {
         ferry_list_push_front(&l->waiting, &call->link);
@@ -250,7 +245,7 @@ void ferry_call_start(struct ferry_pool_local *l, struct ferry_call *call)
 
     call->local = l;
     call->peer = NULL;
-    call->queued_ms = now_of(l);
+    call->queued_ms = ferry__pool_now(l);
     call->deadline_ms = call->queued_ms + pool->opts.queue_timeout_ms;
     call->ticket = l->tickets++;
     call->attempts = 0;
@@ -258,7 +253,8 @@ void ferry_call_start(struct ferry_pool_local *l, struct ferry_call *call)
     call->overloaded = call->past_end = false;
     ferry_list_init(&call->link);
     ferry__probe(l);
-    if (ferry_list_empty(&l->waiting) && now_of(l) >= l->overloaded.until_ms && place(l, call) == 0)
+    if (ferry_list_empty(&l->waiting) && ferry__pool_now(l) >= l->overloaded.until_ms &&
+        place(l, call) == 0)
         return;
     if (atomic_load_explicit(&pool->waiting, memory_order_relaxed) < pool->opts.queue_max) {
         push(l, call);
@@ -295,9 +291,9 @@ void ferry__queue_again(struct ferry_call *call, enum ferry__again why)
     if (why == FERRY__STALE)
         call->wants_fresh = true;
     else if (why == FERRY__BACKLOG_FULL)
-        back_off(&l->backlog, now_of(l));
+        back_off(&l->backlog, ferry__pool_now(l));
     else if (why == FERRY__OVERLOADED)
-        back_off(&l->overloaded, now_of(l));
+        back_off(&l->overloaded, ferry__pool_now(l));
     call->overloaded = why == FERRY__OVERLOADED;
     push(l, call);
 }
