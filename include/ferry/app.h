@@ -28,13 +28,26 @@ extern "C" {
  *         ferry_request_finish(r, 0);
  *     }
  *
- * A program has one loop and one thread; any number of requests are under way in it at once, on
- * kept and multiplexed connections. So a handler never waits: it answers and finishes, or it leaves
- * functions that are called when more of the body came, when there is room for more output, when
- * some time has passed or when nobody wants the answer any more, returns, and finishes later. All
- * functions here are called from the thread of ferry_app_run, but for ferry_app_stop.
+ * int main(void) { struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
+ *                  opts.handle = handle; return ferry_app_main(&opts, NULL); }
  *
- * What was written leaves together when the function that wrote it returns; nothing needs a flush.
+ * An application has one loop in one thread; any number of requests are under way in it at once, on
+ * kept and multiplexed connections. A handler may
+ *
+ *   - answer and finish at once;
+ *   - leave functions that are called when more of the body came, when there is room for more
+ *     output, when some time has passed or when nobody wants the answer any more, and return;
+ *   - wait as long as it likes, when it runs in a thread (the option `threads`): there, reading and
+ *     writing wait for the peer;
+ *   - detach the request (ferry_request_detach), hand it to any other thread, and return.
+ *
+ * A request belongs to one thread at a time: the loop's, or the one that it was handed to.
+ * Functions of the application itself are for the thread of ferry_app_run, but for ferry_app_stop.
+ * A program that wants more than one loop makes an application in each thread; one that wants
+ * several processes lets `ferry spawn` start them, or forks before ferry_app_new.
+ *
+ * In the loop's thread, what was written leaves together when the function that wrote it returns;
+ * nothing needs a flush. From other threads it leaves soon after each write.
  */
 
 struct ferry_app;
@@ -65,16 +78,37 @@ struct ferry_app_opts {
     /* The peers allowed, as in FCGI_WEB_SERVER_ADDRS (section 3.2): numeric addresses with commas.
      * NULL takes that environment variable, "" allows everybody. */
     const char *web_server_addrs;
+    /* The roles it plays: 1 << FERRY_RESPONDER and so on; 0 means responder only. Others are
+     * refused with UNKNOWN_ROLE, and `handle` is for all of them. */
+    unsigned roles;
+    unsigned threads;  /* that `handle` runs in, with its request detached and blocking; 0: none, it
+                          runs in the loop's */
+    unsigned idle_ms;  /* a connection with no request is closed after so long; 0 means 90,000 */
+    unsigned stall_ms; /* a peer that takes nothing of what waits for it for so long is cut off, and
+                          a request whose input stops before its end is aborted; 0 means 60,000 */
+    /* After so many requests it stops as by ferry_app_stop, to be started afresh by whoever keeps
+     * it running; 0 takes the environment variable FERRY_MAX_REQUESTS, or else means never. */
+    unsigned long long requests_total_max;
+    /* Told what a peer did against the protocol and was cut off for, and what is wrong with the
+     * environment (section 7): one line without its end, to be escaped. NULL: syslog. */
+    void (*report)(struct ferry_app *, const char *text);
 };
 
 #define FERRY_APP_OPTS_INIT                                                                        \
     {                                                                                              \
-        sizeof(struct ferry_app_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                       \
+        sizeof(struct ferry_app_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0     \
     }
 
 /* -- the program
  * -------------------------------------------------------------------------------------------------
  */
+
+/*
+ * All a small program's main needs: makes an application, listens at `address` (NULL: as the
+ * program was started), stops on SIGTERM and SIGINT, serves, and frees it. Says on stderr what went
+ * wrong. Returns the program's exit status.
+ */
+int ferry_app_main(const struct ferry_app_opts *, const char *address);
 
 /*
  * Makes an application; nothing is accepted yet. Of descriptors 0 to 2, those that are closed are
@@ -85,15 +119,21 @@ struct ferry_app_opts {
 FERRY_MUST_CHECK
 int ferry_app_new(const struct ferry_app_opts *, struct ferry_app **out);
 
-/* Closes everything and frees it, requests that still run too. Not from a callback. Takes NULL. */
+/*
+ * Closes everything and frees it, requests that still run too; for those that other threads have,
+ * it waits until they are finished. Not from a callback. Takes NULL.
+ */
 void ferry_app_free(struct ferry_app *);
 
 /*
  * Accepts connections at an address: unix:/path, /path, host:port, :port, [v6]:port or fd:N. NULL
- * is fd:0, the listening socket that web servers and spawn-fcgi give to what they start (section
- * 2.2). May be called for several. A Unix socket made here is removed by ferry_app_free. 0,
- * FERRY_EUSAGE (not an address; not a listening socket), -ENOMEM or -errno; ferry_app_why then says
- * it in words.
+ * is what the program was started with: the sockets of systemd (LISTEN_FDS), or else the one that
+ * web servers, ferry spawn and spawn-fcgi give as descriptor 0 (section 2.2). When descriptor 0 is
+ * no such socket the program was started as plain CGI: then ferry_app_run serves one request, whose
+ * params are the environment, whose body is standard input, and whose answer goes to standard
+ * output and standard error. May be called for several addresses. A Unix socket made here is
+ * removed by ferry_app_free. 0, FERRY_EUSAGE (not an address; not a listening socket), -ENOMEM or
+ * -errno; ferry_app_why then says it in words.
  */
 FERRY_MUST_CHECK
 int ferry_app_listen(struct ferry_app *, const char *address);
@@ -110,8 +150,9 @@ FERRY_MUST_CHECK
 int ferry_app_stop_on(struct ferry_app *, int signo);
 
 /*
- * Serves until it is stopped: 0 (a program then exits with 0, section 7), or -errno when the event
- * loop failed.
+ * Serves until it is stopped: what the program should then exit with, which is 0 (section 7), or as
+ * plain CGI the app status of the one request; or -errno when the event loop failed. When
+ * NOTIFY_SOCKET is in the environment, systemd or ferry spawn is told READY=1 and STOPPING=1.
  */
 FERRY_MUST_CHECK
 int ferry_app_run(struct ferry_app *);
@@ -167,6 +208,9 @@ const char *ferry_request_peer(struct ferry_request *);
 /* The application that accepted it. */
 struct ferry_app *ferry_request_app(const struct ferry_request *);
 
+/* CONTENT_LENGTH as a number; -1 when there is none, or it is none. */
+int64_t ferry_request_content_length(struct ferry_request *);
+
 /* A pointer of the handler's own; NULL at first. */
 void ferry_request_set_user(struct ferry_request *, void *user);
 void *ferry_request_user(const struct ferry_request *);
@@ -188,6 +232,42 @@ void ferry_request_after(struct ferry_request *, unsigned ms, ferry_request_fn f
  */
 void ferry_request_on_abort(struct ferry_request *, ferry_request_fn fn);
 bool ferry_request_is_aborted(const struct ferry_request *);
+
+/* -- in other threads
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Takes a request out of the loop's hands: from now on any thread may use it, one at a time, and it
+ * is still to be finished exactly once. None of its on_ functions and no ferry_request_after is
+ * called any more; ferry_request_wait takes their place, and ferry_request_is_aborted is true as
+ * soon as the loop knows it. Nothing blocks unless it is asked to. Called from the loop's thread.
+ * 0; 0 too when it is detached already; or -ENOMEM, and then it is as before.
+ */
+FERRY_MUST_CHECK
+int ferry_request_detach(struct ferry_request *);
+
+/*
+ * A detached request that is blocking waits inside of reading until bytes or the end have come (0
+ * is the end then), and inside of writing until the peer has room (so a write does not return 0);
+ * both end with FERRY_EABORTED on an abort. Requests of the option `threads` are blocking at first.
+ * FERRY_EUSAGE for one that is not detached.
+ */
+int ferry_request_set_blocking(struct ferry_request *, bool blocking);
+
+enum ferry_wait {
+    FERRY_WAIT_BODY = 1,     /* bytes of the body or its end have come */
+    FERRY_WAIT_DATA = 2,     /* bytes of the DATA stream or its end have come */
+    FERRY_WAIT_WRITABLE = 4, /* a write would return 1 */
+    FERRY_WAIT_ABORT = 8
+};
+
+/*
+ * Waits until one of `what` (bits of enum ferry_wait) is true of a detached request, or it is
+ * aborted, or `ms` have passed; UINT_MAX waits without an end. The bits that are true, of all four;
+ * 0 after `ms`; FERRY_EUSAGE for one that is not detached.
+ */
+int ferry_request_wait(struct ferry_request *, unsigned what, unsigned ms);
 
 /* -- its body: the STDIN stream
  * -------------------------------------------------------------------------------------------------
@@ -219,6 +299,25 @@ ssize_t ferry_request_read(struct ferry_request *, void *out, size_t cap);
 /* All of the body was consumed, and its end was seen. CONTENT_LENGTH is not looked at: compare. */
 bool ferry_request_body_is_over(const struct ferry_request *);
 
+/* -- a filter's file: the DATA stream
+ * -------------------------------------------------------------------------------------------------
+ *
+ * Comes behind the end of the body (section 6.4), and works as the body does. A filter may answer
+ * without reading it, from a cache for example.
+ */
+
+/* FCGI_DATA_LENGTH, and FCGI_DATA_LAST_MOD in seconds since 1970; -1 when missing or no number. */
+int64_t ferry_request_data_length(struct ferry_request *);
+int64_t ferry_request_data_modified(struct ferry_request *);
+
+void ferry_request_on_data(struct ferry_request *, ferry_request_fn fn);
+FERRY_MUST_CHECK
+int ferry_request_data(struct ferry_request *, struct ferry_slice *out);
+void ferry_request_data_consume(struct ferry_request *, size_t n);
+FERRY_MUST_CHECK
+ssize_t ferry_request_data_read(struct ferry_request *, void *out, size_t cap);
+bool ferry_request_data_is_over(const struct ferry_request *);
+
 /* -- its answer: the STDOUT stream
  * -------------------------------------------------------------------------------------------------
  *
@@ -237,6 +336,13 @@ int ferry_request_status(struct ferry_request *, int status);
  * NUL, or when content was written already; or the sticky error.
  */
 int ferry_request_header(struct ferry_request *, const char *name, const char *value);
+
+/*
+ * An authorizer that lets a request pass (status 200) gives the web server a variable for it, with
+ * a header Variable-NAME (section 6.3). Errors as of ferry_request_header, and FERRY_EUSAGE in
+ * another role.
+ */
+int ferry_request_variable(struct ferry_request *, const char *name, const char *value);
 
 /* The handler writes the header block itself, with its empty line, as the first part of its
  * content. Before anything else was written: 0 or FERRY_EUSAGE. */
