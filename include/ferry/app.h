@@ -227,8 +227,8 @@ void ferry_request_after(struct ferry_request *, unsigned ms, ferry_request_fn f
 /*
  * Called once when the web server aborted the request (section 5.4) or its connection broke. The
  * handler still finishes it, then or later, with an app status of its choice. Without such a
- * function the one of on_body is called, or else that of on_writable: so whoever waits for anything
- * of the peer's is told.
+ * function the one of on_data is called, or else that of on_body or of on_writable: so whoever
+ * waits for anything of the peer's is told.
  */
 void ferry_request_on_abort(struct ferry_request *, ferry_request_fn fn);
 bool ferry_request_is_aborted(const struct ferry_request *);
@@ -302,14 +302,15 @@ bool ferry_request_body_is_over(const struct ferry_request *);
 /* -- a filter's file: the DATA stream
  * -------------------------------------------------------------------------------------------------
  *
- * Comes behind the end of the body (section 6.4), and works as the body does. A filter may answer
- * without reading it, from a cache for example.
+ * Comes behind the end of the body (section 6.4), and works as the body does; so none comes while
+ * much of the body is unread. A filter may answer without reading it, from a cache for example.
  */
 
 /* FCGI_DATA_LENGTH, and FCGI_DATA_LAST_MOD in seconds since 1970; -1 when missing or no number. */
 int64_t ferry_request_data_length(struct ferry_request *);
 int64_t ferry_request_data_modified(struct ferry_request *);
 
+/* As ferry_request_on_body, _body, _body_consume, _read and _body_is_over. */
 void ferry_request_on_data(struct ferry_request *, ferry_request_fn fn);
 FERRY_MUST_CHECK
 int ferry_request_data(struct ferry_request *, struct ferry_slice *out);
@@ -321,7 +322,8 @@ bool ferry_request_data_is_over(const struct ferry_request *);
 /* -- its answer: the STDOUT stream
  * -------------------------------------------------------------------------------------------------
  *
- * A header block as in CGI (RFC 3875 section 6), then the content. Errors of writing stick: after
+ * A header block as in CGI (RFC 3875 section 6), then the content. What a filter writes before the
+ * end of its body waits until then (section 6.4). Errors of writing stick: after
  * one, all writes of the request return it, and if the handler finishes with app status 0 it
  * becomes 1.
  */

@@ -227,6 +227,7 @@ static struct ferry_app_opts defaults(const struct ferry_app_opts *given)
     o.params_max = o.params_max ? o.params_max : 1000;
     if (o.params_max > UINT16_MAX)
         o.params_max = UINT16_MAX;
+    o.roles = o.roles ? o.roles : 1 << FERRY_RESPONDER;
     o.body_ahead_max = o.body_ahead_max ? o.body_ahead_max : 256 << 10;
     o.output_mark = o.output_mark ? o.output_mark : 256 << 10;
     o.output_max = o.output_max ? o.output_max : 8 << 20;

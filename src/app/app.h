@@ -29,7 +29,8 @@ enum ferry__poke {
     FERRY__POKE_ABORT = 1,
     FERRY__POKE_START = 2,
     FERRY__POKE_BODY = 4,
-    FERRY__POKE_WRITABLE = 8,
+    FERRY__POKE_DATA = 8,
+    FERRY__POKE_WRITABLE = 16,
 };
 
 enum ferry__head {
@@ -46,10 +47,21 @@ struct ferry__peer {
     struct ferry_list requests; /* by request.link */
     struct ferry_list writers;  /* by request.writer: told to wait for room, the longest first */
     uint64_t sent;              /* bytes that left, ever */
-    unsigned held;              /* requests whose unread body keeps it from being read */
+    unsigned held;              /* streams whose unread bytes keep it from being read */
     bool closing;
     bool large; /* it is read in large blocks */
 };
+
+/* One of a request's input streams. */
+struct ferry__input {
+    struct ferry_chain chain; /* what came and was not consumed */
+    ferry_request_fn fn;      /* told of more, and of the end */
+    int err;
+    bool ended;   /* its last byte came */
+    bool holding; /* too much is unread: one of peer->held */
+};
+
+struct ferry__early;
 
 struct ferry_request {
     struct ferry_app *app;
@@ -59,26 +71,26 @@ struct ferry_request {
     struct ferry_list dirty;  /* in app->dirty while out_len > 0 */
     struct ferry_list writer; /* in peer->writers */
     struct ferry_timer timer;
-    struct ferry_chain body; /* what came and was not consumed */
+    struct ferry__input body, data;
 
     /* From here on all is zero in a new request. */
-    ferry_request_fn after, on_abort, on_body, on_writable;
+    ferry_request_fn after, on_abort, on_writable;
     void *user;
     uint16_t id;
     uint16_t role;
-    bool kept, started, aborted, finished;
-    bool body_ended, holding;
+    bool kept, params_ended, started, aborted, finished;
+    bool lingers; /* finished, but its output waits for the end of the body: see early.c */
     bool status_set, type_set, err_used;
     uint8_t head;   /* enum ferry__head */
     uint8_t pokes;  /* enum ferry__poke */
     unsigned calls; /* of its functions that have not returned */
     int err;        /* the first of its output */
-    int body_err;
     int app_status;
     const char *peer_text;
     uint64_t own;       /* bytes of its output queued since it last had none waiting ... */
     uint64_t own_until; /* ... which all left when the peer has sent so many */
 
+    struct ferry__early *early;
     struct ferry__vars vars;
     struct ferry__arena arena;
     char *params; /* the PARAMS stream so far, in `mem` or in a block of its own */
@@ -147,6 +159,10 @@ struct ferry_request *ferry__request_new(struct ferry__peer *,
 int ferry__request_params(struct ferry_request *, struct ferry_slice);
 /* The stream's end: 0, or as ferry__vars_parse. */
 int ferry__request_parse(struct ferry_request *);
+/* Its body has ended: sends what waited for that. */
+void ferry__request_body_end(struct ferry_request *);
+/* Its web server aborted it, or will send no more of what is missing. */
+void ferry__request_abort(struct ferry_request *);
 /* The connection has no more to do with it. */
 void ferry__request_orphan(struct ferry_request *);
 /* Nobody holds it: takes it out of everything, for use again. */
@@ -155,15 +171,41 @@ void ferry__request_poke(struct ferry_request *, enum ferry__poke);
 /* Calls the handler's functions for what is poked. It may be gone afterwards. */
 void ferry__request_run(struct ferry_request *);
 
-/* -- body.c */
+/* -- input.c: each stream is r->body or r->data of the request given with it */
 
-void ferry__request_input(struct ferry_request *, struct ferry_block *, struct ferry_slice);
-void ferry__request_input_end(struct ferry_request *);
+void ferry__input_init(struct ferry__input *, struct ferry_blocks *);
+void ferry__input_clear(struct ferry__input *); /* for the next request */
+void ferry__input_add(struct ferry_request *, struct ferry__input *, struct ferry_block *,
+                      struct ferry_slice);
+void ferry__input_end(struct ferry_request *, struct ferry__input *);
 /* No longer keeps its connection from being read. */
 void ferry__request_unhold(struct ferry_request *);
+/* Nobody will read what came. */
+void ferry__request_drop_input(struct ferry_request *);
+/* All the input of its role has come. */
+bool ferry__request_is_whole(const struct ferry_request *);
+
+/* -- early.c */
+
+/* Must its output wait? */
+static inline bool ferry__early(const struct ferry_request *r)
+{
+    return r->role == FERRY_FILTER && !r->body.ended;
+}
+
+int ferry__early_put(struct ferry_request *, enum ferry_record_type, struct ferry_block *,
+                     struct ferry_slice);
+size_t ferry__early_len(const struct ferry_request *);
+/* The body has ended: queues what waited. */
+void ferry__early_send(struct ferry_request *);
+void ferry__early_clear(struct ferry_request *);
 
 /* -- reply.c */
 
+/* Queues bytes of a stream for the peer, without a copy when they lie in a block: 0 or the sticky
+ * error. */
+int ferry__request_queue(struct ferry_request *, enum ferry_record_type, struct ferry_block *,
+                         struct ferry_slice);
 /* Turns what is gathered into a record. */
 void ferry__request_flush(struct ferry_request *);
 /* Everything that is missing, and END_REQUEST with its app status. */

@@ -59,6 +59,7 @@ static void params_end(struct ferry__peer *p, struct ferry_request *r)
     int err = ferry__request_parse(r);
 
     if (err == 0) {
+        r->params_ended = true;
         ferry__request_poke(r, FERRY__POKE_START);
     } else if (err == FERRY_EPROTOCOL) {
         ferry__peer_cut(p);
@@ -66,22 +67,6 @@ static void params_end(struct ferry__peer *p, struct ferry_request *r)
         refuse(p, r->id);
         ferry__request_recycle(r);
     }
-}
-
-static void aborted(struct ferry__peer *p, struct ferry_request *r)
-{
-    if (!r->started) {
-        r->app_status = 0;
-        r->aborted = true;
-        ferry__request_end(r);
-        ferry__request_recycle(r);
-    } else if (!r->aborted) {
-        r->aborted = true;
-        ferry_chain_clear(&r->body);
-        ferry__request_unhold(r);
-        ferry__request_poke(r, FERRY__POKE_ABORT);
-    }
-    ferry_pump_kick(&p->pump);
 }
 
 /* On a Unix socket the kernel tells "closed" from "sends no more". */
@@ -102,8 +87,8 @@ static void cut(struct ferry__peer *p)
     ferry_list_each (at, next, &p->requests) {
         struct ferry_request *r = ferry_container(at, struct ferry_request, link);
 
-        if (!r->body_ended)
-            aborted(p, r);
+        if (!ferry__request_is_whole(r))
+            ferry__request_abort(r);
     }
     if (ferry_list_empty(&p->requests))
         ferry__peer_cut(p);
@@ -128,18 +113,25 @@ static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
         break;
     case FERRY_CONN_STDIN:
         read_large(p);
-        ferry__request_input(r, p->pump.in_block, ev->data);
+        ferry__input_add(r, &r->body, p->pump.in_block, ev->data);
         break;
     case FERRY_CONN_STDIN_END:
-        ferry__request_input_end(r);
+        ferry__request_body_end(r);
+        break;
+    case FERRY_CONN_DATA:
+        read_large(p);
+        ferry__input_add(r, &r->data, p->pump.in_block, ev->data);
+        break;
+    case FERRY_CONN_DATA_END:
+        ferry__input_end(r, &r->data);
         break;
     case FERRY_CONN_ABORT:
-        aborted(p, r);
+        ferry__request_abort(r);
         break;
     case FERRY_CONN_CUT:
         cut(p);
         break;
-    default: /* DATA is for filters; CLOSED leaves nothing to do but what `finished` does */
+    default: /* CLOSED leaves nothing to do but what `finished` does */
         break;
     }
 }
@@ -220,6 +212,7 @@ static struct ferry__peer *peer_new(struct ferry_app *app)
         .requests_max = (uint16_t)app->opts.multiplex_max,
         .max_conns = app->opts.conns_max,
         .max_reqs = app->opts.requests_max,
+        .roles = (uint8_t)app->opts.roles,
     };
     struct ferry_list *l = ferry_list_first(&app->idle_peers);
     struct ferry__peer *p = l ? ferry_container(l, struct ferry__peer, link) : malloc(sizeof *p);

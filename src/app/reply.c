@@ -28,7 +28,7 @@ static size_t own_waiting(const struct ferry_request *r)
     size_t all = waiting(r->peer);
     uint64_t own = r->peer->sent >= r->own_until ? 0 : r->own;
 
-    return (own < all ? (size_t)own : all) + r->out_len;
+    return (own < all ? (size_t)own : all) + ferry__early_len(r) + r->out_len;
 }
 
 /* n bytes were queued: they have left when all that waits now has. */
@@ -48,14 +48,17 @@ static int fail(struct ferry_request *r, int err)
     return r->err;
 }
 
-static int queue(struct ferry_request *r, enum ferry_record_type stream, struct ferry_block *b,
-                 struct ferry_slice bytes)
+int ferry__request_queue(struct ferry_request *r, enum ferry_record_type stream,
+                         struct ferry_block *b, struct ferry_slice bytes)
 {
-    int err = ferry_conn_write(r->peer->fcgi, r->id, stream, b, bytes);
+    bool early = ferry__early(r);
+    int err = early ? ferry__early_put(r, stream, b, bytes)
+                    : ferry_conn_write(r->peer->fcgi, r->id, stream, b, bytes);
 
     if (err < 0)
         return fail(r, err);
-    queued(r, bytes.len);
+    if (!early)
+        queued(r, bytes.len);
     return 0;
 }
 
@@ -63,11 +66,11 @@ void ferry__request_flush(struct ferry_request *r)
 {
     ferry_list_remove(&r->dirty);
     if (r->out_len && r->peer && !r->aborted && !r->err)
-        queue(r, FERRY_STDOUT, NULL, ferry_slice(r->out, r->out_len));
+        ferry__request_queue(r, FERRY_STDOUT, NULL, ferry_slice(r->out, r->out_len));
     r->out_len = 0;
 }
 
-/* Room for n bytes, at most as many as gather. */
+/* Room for n bytes: at least one, and at most as many as gather. */
 static char *gather(struct ferry_request *r, size_t n)
 {
     if (sizeof r->out - r->out_len < n)
@@ -85,7 +88,7 @@ static void add(struct ferry_request *r, struct ferry_slice bytes)
     else {
         ferry__request_flush(r);
         if (!r->err)
-            queue(r, FERRY_STDOUT, NULL, bytes);
+            ferry__request_queue(r, FERRY_STDOUT, NULL, bytes);
     }
 }
 
@@ -108,7 +111,7 @@ static int taken(struct ferry_request *r)
 {
     if (r->err)
         return r->err;
-    if (waiting(r->peer) + r->out_len < r->app->opts.output_mark)
+    if (waiting(r->peer) + ferry__early_len(r) + r->out_len < r->app->opts.output_mark)
         return 1;
     if (ferry_list_empty(&r->writer))
         ferry_list_push(&r->peer->writers, &r->writer);
@@ -149,16 +152,20 @@ static bool is_token(const char *s)
     return true;
 }
 
-static int header(struct ferry_request *r, struct ferry_slice name, struct ferry_slice value)
+static int header(struct ferry_request *r, struct ferry_slice prefix, struct ferry_slice name,
+                  struct ferry_slice value)
 {
-    int err = check(r, name.len + value.len + 4);
+    int err = check(r, prefix.len + name.len + value.len + 4);
 
     if (err < 0)
         return err;
     r->head = FERRY__HEAD_OPEN;
+    if (prefix.len)
+        add(r, prefix);
     add(r, name);
     add(r, FERRY_SLICE(": "));
-    add(r, value);
+    if (value.len)
+        add(r, value);
     add(r, FERRY_SLICE("\r\n"));
     return r->err;
 }
@@ -171,7 +178,15 @@ int ferry_request_header(struct ferry_request *r, const char *name, const char *
         return FERRY_EUSAGE;
     if (ferry_slice_eq_nocase(n, FERRY_SLICE("Content-Type")))
         r->type_set = true;
-    return header(r, n, v);
+    return header(r, FERRY_SLICE(""), n, v);
+}
+
+int ferry_request_variable(struct ferry_request *r, const char *name, const char *value)
+{
+    if (r->role != FERRY_AUTHORIZER || r->head == FERRY__HEAD_CLOSED || !is_token(name) ||
+        strpbrk(value, "\r\n"))
+        return FERRY_EUSAGE;
+    return header(r, FERRY_SLICE("Variable-"), ferry_slice_z(name), ferry_slice_z(value));
 }
 
 int ferry_request_status(struct ferry_request *r, int status)
@@ -183,7 +198,7 @@ int ferry_request_status(struct ferry_request *r, int status)
         return FERRY_EUSAGE;
     r->status_set = true;
     n = snprintf(text, sizeof text, "%d %s", status, ferry_http_reason(status));
-    return header(r, FERRY_SLICE("Status"), ferry_slice(text, (size_t)n));
+    return header(r, FERRY_SLICE(""), FERRY_SLICE("Status"), ferry_slice(text, (size_t)n));
 }
 
 int ferry_request_raw(struct ferry_request *r)
@@ -258,7 +273,7 @@ int ferry_request_write_ref(struct ferry_request *r, const void *bytes, size_t n
     close_head(r, true);
     ferry__request_flush(r);
     if (!r->err)
-        queue(r, FERRY_STDOUT, b, ferry_slice(bytes, n));
+        ferry__request_queue(r, FERRY_STDOUT, b, ferry_slice(bytes, n));
     if (release)
         ferry_block_unref(b);
     return taken(r);
@@ -324,7 +339,7 @@ int ferry_request_log(struct ferry_request *r, const char *format, ...)
 
         if (err == 0) {
             text[n++] = '\n'; /* where its NUL stood */
-            err = queue(r, FERRY_STDERR, NULL, ferry_slice(text, (size_t)n));
+            err = ferry__request_queue(r, FERRY_STDERR, NULL, ferry_slice(text, (size_t)n));
         }
         n = err < 0 ? err : taken(r);
     }

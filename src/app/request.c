@@ -14,6 +14,13 @@
 #include "base/assert.h"
 #include "io/addr.h"
 
+/* One of its functions returned. */
+static void returned(struct ferry_request *r)
+{
+    if (--r->calls == 0 && r->finished && !r->lingers)
+        ferry__request_recycle(r);
+}
+
 static void timer_fired(struct ferry_timer *t)
 {
     struct ferry_request *r = ferry_container(t, struct ferry_request, timer);
@@ -23,8 +30,7 @@ static void timer_fired(struct ferry_timer *t)
     r->after = NULL;
     r->calls++;
     fn(r);
-    if (--r->calls == 0 && r->finished)
-        ferry__request_recycle(r);
+    returned(r);
     ferry__app_settle(app);
 }
 
@@ -47,7 +53,8 @@ static struct ferry_request *take(struct ferry_app *app)
     ferry_list_init(&r->dirty);
     ferry_list_init(&r->writer);
     ferry_timer_init(&r->timer, timer_fired);
-    ferry_chain_init(&r->body, ferry_loop_blocks(app->loop));
+    ferry__input_init(&r->body, ferry_loop_blocks(app->loop));
+    ferry__input_init(&r->data, ferry_loop_blocks(app->loop));
     return r;
 }
 
@@ -113,7 +120,7 @@ void ferry__request_orphan(struct ferry_request *r)
     ferry_list_remove(&r->writer);
     ferry__request_unhold(r);
     r->peer = NULL;
-    if (!r->started) {
+    if (!r->started || r->finished) {
         ferry__request_recycle(r);
         return;
     }
@@ -134,7 +141,9 @@ void ferry__request_recycle(struct ferry_request *r)
     ferry_list_remove(&r->dirty);
     ferry_list_remove(&r->writer);
     ferry_timer_stop(&r->timer);
-    ferry_chain_clear(&r->body);
+    ferry__input_clear(&r->body);
+    ferry__input_clear(&r->data);
+    ferry__early_clear(r);
     ferry__arena_fini(&r->arena);
     ferry_block_unref(r->params_block);
     app->nrequests--;
@@ -157,32 +166,68 @@ void ferry__request_poke(struct ferry_request *r, enum ferry__poke poke)
 
 static ferry_request_fn aborted_fn(const struct ferry_request *r)
 {
-    return r->on_abort ? r->on_abort : r->on_body ? r->on_body : r->on_writable;
+    return r->on_abort  ? r->on_abort
+           : r->data.fn ? r->data.fn
+           : r->body.fn ? r->body.fn
+                        : r->on_writable;
+}
+
+static void call(struct ferry_request *r, ferry_request_fn fn)
+{
+    if (fn && !r->finished)
+        fn(r);
 }
 
 void ferry__request_run(struct ferry_request *r)
 {
     uint8_t pokes = r->pokes;
-    ferry_request_fn first = NULL, then = NULL;
 
     ferry_list_remove(&r->poked);
     r->pokes = 0;
+    r->calls++;
     if (r->aborted) {
-        first = pokes & FERRY__POKE_ABORT ? aborted_fn(r) : NULL;
+        call(r, pokes & FERRY__POKE_ABORT ? aborted_fn(r) : NULL);
     } else if (pokes & FERRY__POKE_START) {
         r->started = true;
-        first = r->app->opts.handle;
+        call(r, r->app->opts.handle);
     } else {
-        first = pokes & FERRY__POKE_BODY ? r->on_body : NULL;
-        then = pokes & FERRY__POKE_WRITABLE ? r->on_writable : NULL;
+        call(r, pokes & FERRY__POKE_BODY ? r->body.fn : NULL);
+        call(r, pokes & FERRY__POKE_DATA ? r->data.fn : NULL);
+        call(r, pokes & FERRY__POKE_WRITABLE ? r->on_writable : NULL);
     }
-    r->calls++;
-    if (first)
-        first(r);
-    if (then && !r->finished)
-        then(r);
-    if (--r->calls == 0 && r->finished)
+    returned(r);
+}
+
+void ferry__request_body_end(struct ferry_request *r)
+{
+    ferry__input_end(r, &r->body);
+    ferry__early_send(r);
+    if (r->lingers) {
+        ferry__request_end(r);
         ferry__request_recycle(r);
+    }
+}
+
+void ferry__request_abort(struct ferry_request *r)
+{
+    if (!r->started || r->finished) {
+        r->aborted = true;
+        ferry__request_end(r);
+        ferry__request_recycle(r);
+    } else if (!r->aborted) {
+        r->aborted = true;
+        ferry__request_drop_input(r);
+        ferry__request_poke(r, FERRY__POKE_ABORT);
+    }
+}
+
+/* Its peer will hear of its end when its body has ended. */
+static void linger(struct ferry_request *r)
+{
+    r->lingers = true;
+    ferry__request_drop_input(r);
+    ferry_timer_stop(&r->timer);
+    ferry_list_remove(&r->writer);
 }
 
 void ferry_request_finish(struct ferry_request *r, int app_status)
@@ -190,6 +235,10 @@ void ferry_request_finish(struct ferry_request *r, int app_status)
     ferry_assert(r->started && !r->finished);
     r->finished = true;
     r->app_status = r->err < 0 && app_status == 0 ? 1 : app_status;
+    if (ferry__early(r) && r->peer && !r->aborted) {
+        linger(r);
+        return;
+    }
     ferry__request_end(r);
     ferry__request_unhold(r);
     ferry_list_remove(&r->link);
@@ -230,6 +279,29 @@ enum ferry_role ferry_request_role(const struct ferry_request *r)
 uint16_t ferry_request_id(const struct ferry_request *r)
 {
     return r->id;
+}
+
+/* A param that is a number of digits; -1 when it is none. */
+static int64_t number(struct ferry_request *r, const char *name)
+{
+    uint64_t n;
+
+    return ferry_slice_u64(ferry_request_param(r, name), INT64_MAX, &n) == 0 ? (int64_t)n : -1;
+}
+
+int64_t ferry_request_content_length(struct ferry_request *r)
+{
+    return number(r, "CONTENT_LENGTH");
+}
+
+int64_t ferry_request_data_length(struct ferry_request *r)
+{
+    return number(r, "FCGI_DATA_LENGTH");
+}
+
+int64_t ferry_request_data_modified(struct ferry_request *r)
+{
+    return number(r, "FCGI_DATA_LAST_MOD");
 }
 
 bool ferry_request_is_kept(const struct ferry_request *r)

@@ -186,7 +186,7 @@ static void closed_by_peer(struct ferry_conn *c)
 
 ssize_t ferry_conn_recv(struct ferry_conn *c, const char *p, size_t n, uint64_t now_ms)
 {
-    const char *at = p, *end = p + n;
+    const char *at = p, *end = n ? p + n : p;
 
     (void)now_ms;
     if (c->err)

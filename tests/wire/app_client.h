@@ -76,20 +76,26 @@ static inline void send_record(struct client *c, uint8_t type, uint16_t id, cons
 }
 
 /* BEGIN_REQUEST and the PARAMS stream; `params` are names and values in turn, up to a NULL. */
-static inline void send_begin(struct client *c, uint16_t id, uint8_t flags,
-                              const char *const *params)
+static inline void send_begin_as(struct client *c, enum ferry_role role, uint16_t id, uint8_t flags,
+                                 const char *const *params)
 {
     struct ferry_params_writer w;
     char mem[8192];
     ssize_t n;
 
     ferry_params_open(&w, mem, sizeof mem, id);
-    ferry_params_begin_request(&w, FERRY_RESPONDER, flags);
+    ferry_params_begin_request(&w, (uint16_t)role, flags);
     for (; *params; params += 2)
         ferry_params_add(&w, ferry_slice_z(params[0]), ferry_slice_z(params[1]));
     n = ferry_params_close(&w, 0);
     assert_true(n > 0);
     send_all(c, mem, (size_t)n);
+}
+
+static inline void send_begin(struct client *c, uint16_t id, uint8_t flags,
+                              const char *const *params)
+{
+    send_begin_as(c, FERRY_RESPONDER, id, flags, params);
 }
 
 static inline void send_deed(struct client *c, uint16_t id, uint8_t flags, const char *deed)
@@ -108,6 +114,25 @@ static inline void send_stdin(struct client *c, uint16_t id, const char *p, size
 static inline void send_end(struct client *c, uint16_t id)
 {
     send_record(c, FERRY_STDIN, id, "", 0);
+}
+
+static inline void send_data(struct client *c, uint16_t id, const char *p, size_t n)
+{
+    for (size_t at = 0; at < n; at += 65000)
+        send_record(c, FERRY_DATA, id, p + at, n - at < 65000 ? n - at : 65000);
+}
+
+static inline void send_data_end(struct client *c, uint16_t id)
+{
+    send_record(c, FERRY_DATA, id, "", 0);
+}
+
+/* Nothing comes for a moment. */
+static inline void expect_silence(struct client *c)
+{
+    struct pollfd at = {.fd = c->fd, .events = POLLIN};
+
+    assert_int_equal(poll(&at, 1, 50), 0);
 }
 
 /* A whole request without a body. */

@@ -234,6 +234,105 @@ static void do_overflow(struct ferry_request *r)
                                 : 99);
 }
 
+static void more_data(struct ferry_request *r)
+{
+    struct ferry_slice piece;
+
+    while (ferry_request_data(r, &piece) > 0) {
+        add_up(ferry_request_user(r), piece.p, piece.len);
+        ferry_request_data_consume(r, piece.len);
+    }
+    if (ferry_request_data_is_over(r) || ferry_request_is_aborted(r))
+        tell_sum(r);
+}
+
+static void body_then_data(struct ferry_request *r)
+{
+    struct ferry_slice piece;
+
+    while (ferry_request_body(r, &piece) > 0) {
+        add_up(ferry_request_user(r), piece.p, piece.len);
+        ferry_request_body_consume(r, piece.len);
+    }
+    if (ferry_request_body_is_over(r) || ferry_request_is_aborted(r)) {
+        ferry_request_on_body(r, NULL);
+        ferry_request_on_data(r, more_data);
+    }
+}
+
+static void do_filter(struct ferry_request *r)
+{
+    ferry_request_set_user(r, ferry_request_alloc(r, sizeof(struct sum)));
+    ferry_request_on_body(r, body_then_data);
+}
+
+/* Reads the data a little at a time, and looks at nothing else. */
+static void sip_data(struct ferry_request *r)
+{
+    char some[40000];
+    ssize_t n = ferry_request_data_read(r, some, sizeof some);
+
+    if (n > 0)
+        add_up(ferry_request_user(r), some, (size_t)n);
+    if (n >= 0 && !ferry_request_data_is_over(r))
+        ferry_request_after(r, 1, sip_data);
+    else
+        tell_sum(r);
+}
+
+static void do_sip_data(struct ferry_request *r)
+{
+    ferry_request_set_user(r, ferry_request_alloc(r, sizeof(struct sum)));
+    ferry_request_after(r, 100, sip_data);
+}
+
+static void do_numbers(struct ferry_request *r)
+{
+    ferry_request_printf(
+        r, "content=%lld data=%lld modified=%lld", (long long)ferry_request_content_length(r),
+        (long long)ferry_request_data_length(r), (long long)ferry_request_data_modified(r));
+    ferry_request_finish(r, 0);
+}
+
+/* Answers at once, whatever may still come. */
+static void do_at_once(struct ferry_request *r)
+{
+    ferry_request_log(r, "early");
+    ferry_request_write(r, pattern, 3000);
+    ferry_request_log(r, "bird");
+    ferry_request_write_ref(r, pattern + 3000, 97000, released, &served.releases);
+    ferry_request_finish(r, 5);
+}
+
+/* Writes until there is no room, and the rest when there is. */
+static void do_fill(struct ferry_request *r)
+{
+    size_t *at = ferry_request_user(r);
+
+    if (!at) {
+        ferry_request_raw(r);
+        ferry_request_set_user(r, at = ferry_request_alloc(r, sizeof *at));
+        ferry_request_on_writable(r, do_fill);
+    }
+    while (*at < sizeof pattern) {
+        int more = ferry_request_write(r, pattern + *at, 65536);
+
+        *at += 65536;
+        if (more <= 0)
+            return;
+    }
+    ferry_request_finish(r, 0);
+}
+
+static void do_authorize(struct ferry_request *r)
+{
+    bool good = ferry_request_variable(r, "BAD NAME", "x") == FERRY_EUSAGE &&
+                ferry_request_variable(r, "BAD", "a\nb") == FERRY_EUSAGE &&
+                ferry_request_variable(r, "REMOTE_USER", "ann") == 0;
+
+    ferry_request_finish(r, good && ferry_request_role(r) == FERRY_AUTHORIZER ? 0 : 1);
+}
+
 static void do_echo(struct ferry_request *r)
 {
     struct ferry_slice piece;
@@ -286,13 +385,15 @@ static const struct {
     const char *name;
     ferry_request_fn fn;
 } deeds[] = {
-    {"params", do_params}, {"headers", do_headers}, {"body", do_body},
-    {"sip", do_sip},       {"hold", do_hold},       {"release", do_release},
-    {"abort", do_abort},   {"stats", do_stats},     {"big", do_big},
-    {"ref", do_ref},       {"pour", do_pour},       {"overflow", do_overflow},
-    {"echo", do_echo},     {"late", do_late},       {"nothing", do_nothing},
-    {"stop", do_stop},     {"hello", do_hello},     {"abort-by-body", do_abort_by_body},
-    {"starve", do_starve},
+    {"params", do_params},   {"headers", do_headers}, {"body", do_body},
+    {"sip", do_sip},         {"hold", do_hold},       {"release", do_release},
+    {"abort", do_abort},     {"stats", do_stats},     {"big", do_big},
+    {"ref", do_ref},         {"pour", do_pour},       {"overflow", do_overflow},
+    {"echo", do_echo},       {"late", do_late},       {"nothing", do_nothing},
+    {"stop", do_stop},       {"hello", do_hello},     {"abort-by-body", do_abort_by_body},
+    {"starve", do_starve},   {"filter", do_filter},   {"sip-data", do_sip_data},
+    {"fill", do_fill},       {"at-once", do_at_once}, {"authorize", do_authorize},
+    {"numbers", do_numbers},
 };
 
 static void handle(struct ferry_request *r)
