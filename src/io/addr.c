@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define BACKLOG_DEFAULT 4096
+#define LOCK_TRIES 100 /* of 10 ms */
 #define SUN_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
 /* -- text ------------------------------------------------------------------------------------- */
@@ -34,6 +35,11 @@ static int parse_unix(struct ferry_slice path, struct ferry_addr *out, const cha
     }
     out->un.sun_family = AF_UNIX;
     memcpy(out->un.sun_path, path.p, path.len);
+    if (path.p[0] == '@') { /* as ss(8) writes it; a file of that name is ./@name */
+        out->un.sun_path[0] = 0;
+        out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len);
+        return 0;
+    }
     out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len + 1);
     return 0;
 }
@@ -292,23 +298,24 @@ static int listen_fd(int given)
     return fd;
 }
 
-static int tcp_socket(const struct ferry_addr *a)
+static int tcp_socket(const struct ferry_addr *a, bool dual_stack)
 {
-    int on = 1, fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int on = 1, only = !dual_stack,
+        fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0)
         return -errno;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
         return fail(fd);
     if (a->any.sa_family == AF_INET6 &&
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) < 0)
         return fail(fd);
     return fd;
 }
 
 static int listen_tcp(const struct ferry_addr *a, const struct ferry_listen_opts *o, int backlog)
 {
-    int on = 1, fd = tcp_socket(a);
+    int on = 1, fd = tcp_socket(a, o->dual_stack);
 
     if (fd < 0)
         return fd;
@@ -320,22 +327,31 @@ static int listen_tcp(const struct ferry_addr *a, const struct ferry_listen_opts
     return fd;
 }
 
+/* It is no file: nothing to lock, to own or to remove. */
+static bool is_abstract(const struct ferry_addr *a)
+{
+    return a->un.sun_path[0] == 0;
+}
+
 /*
  * Between "nobody answers here" and our own listen, another ferry may have come to the same
  * conclusion, and one would remove the other's socket. So the directory is locked meanwhile. Only
  * for a moment: anyone who can read it can lock it, and must not stop us.
  */
-static int lock_directory(const char *path)
+static int lock_directory(const struct ferry_addr *a)
 {
+    const char *path = a->un.sun_path;
     char dir[SUN_PATH_MAX + 1];
     const char *slash = strrchr(path, '/');
     size_t n = slash ? (size_t)(slash - path) : 0;
     int fd;
 
+    if (is_abstract(a))
+        return -1;
     memcpy(dir, path, n);
     dir[n] = 0;
     fd = open(n ? dir : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (int i = 0; fd >= 0 && i < 20 && flock(fd, LOCK_EX | LOCK_NB) < 0; i++)
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) < 0; i++)
         nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000L}, NULL);
     return fd;
 }
@@ -358,21 +374,47 @@ static bool is_stale(const struct ferry_addr *a)
     return refused;
 }
 
-static int bind_unix(int fd, const struct ferry_addr *a, mode_t mode, int backlog)
+/*
+ * By descriptor and not by name: in a directory of somebody else's the name may lead elsewhere by
+ * now, and root must not give that away.
+ */
+static int own_socket(const char *path, const struct ferry_listen_opts *o, mode_t mode)
 {
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), err = 0;
+    char self[32];
     struct stat st;
-    int err;
+
+    if (fd < 0)
+        return -errno;
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    if (fstat(fd, &st) < 0)
+        err = -errno;
+    else if (!S_ISSOCK(st.st_mode))
+        err = -EADDRINUSE;
+    else if ((st.st_mode & 07777) != mode && chmod(self, mode) < 0)
+        err = -errno;
+    if (err == 0 && o->set_owner && fchownat(fd, "", o->owner, o->group, AT_EMPTY_PATH) < 0)
+        err = -errno;
+    close(fd);
+    return err;
+}
+
+static int bind_unix(int fd, const struct ferry_addr *a, const struct ferry_listen_opts *o,
+                     int backlog)
+{
+    mode_t mode = o->mode ? o->mode : 0600;
+    int err = 0;
 
     /* bind gives the file the mode of the socket's own inode, less the umask: it is never wider
      * than asked, not even for a moment, and other threads' umask is left alone. */
     if (fchmod(fd, mode) < 0 || bind(fd, &a->any, a->len) < 0)
         return -errno;
-    if (lstat(a->un.sun_path, &st) == 0 &&
-        ((st.st_mode & 07777) == mode || chmod(a->un.sun_path, mode) == 0) &&
-        listen(fd, backlog) == 0)
-        return 0;
-    err = -errno;
-    unlink(a->un.sun_path);
+    if (!is_abstract(a))
+        err = own_socket(a->un.sun_path, o, mode);
+    if (err == 0 && listen(fd, backlog) < 0)
+        err = -errno;
+    if (err < 0 && !is_abstract(a))
+        unlink(a->un.sun_path);
     return err;
 }
 
@@ -383,10 +425,10 @@ static int listen_unix(const struct ferry_addr *a, const struct ferry_listen_opt
 
     if (fd < 0)
         return -errno;
-    lock = lock_directory(a->un.sun_path);
+    lock = lock_directory(a);
     if (!o->keep_stale && is_stale(a))
         unlink(a->un.sun_path);
-    err = bind_unix(fd, a, o->mode ? o->mode : 0600, backlog);
+    err = bind_unix(fd, a, o, backlog);
     if (lock >= 0)
         close(lock);
     if (err == 0)
@@ -415,13 +457,30 @@ int ferry_listen_share(int fd)
     return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
 }
 
+pid_t ferry_listen_owner(const struct ferry_addr *a)
+{
+    struct ucred who = {0};
+    socklen_t len = sizeof who;
+    int fd;
+
+    if (a->fd >= 0 || a->any.sa_family != AF_UNIX)
+        return 0;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return 0;
+    if (connect(fd, &a->any, a->len) < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+        who.pid = 0;
+    close(fd);
+    return who.pid;
+}
+
 void ferry_listen_remove(const struct ferry_addr *a)
 {
     int lock;
 
     if (a->fd >= 0 || a->any.sa_family != AF_UNIX)
         return;
-    lock = lock_directory(a->un.sun_path);
+    lock = lock_directory(a);
     if (is_stale(a))
         unlink(a->un.sun_path);
     if (lock >= 0)

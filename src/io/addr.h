@@ -11,7 +11,7 @@
 #include "ferry/err.h"
 
 /* Addresses in their one form: unix:/path, /path, host:port, :port, [v6]:port, fd:N; hosts are
- * numeric or "localhost". */
+ * numeric or "localhost". unix:@name is the abstract address of that name, which is no file. */
 
 struct ferry_addr {
     socklen_t len;
@@ -52,6 +52,10 @@ struct ferry_listen_opts {
     bool reuseport;  /* several sockets on one TCP address, one per thread */
     unsigned mode;   /* of a unix socket; 0 means 0600 */
     bool keep_stale; /* fail instead of removing a unix socket that nobody answers on */
+    bool set_owner;  /* of a unix socket: `owner` and `group`, -1 leaving one as it is */
+    uid_t owner;
+    gid_t group;
+    bool dual_stack; /* "[::]:port" takes IPv4 clients too */
 };
 
 /*
@@ -70,6 +74,10 @@ int ferry_listen(const struct ferry_addr *, const struct ferry_listen_opts *);
  */
 FERRY_MUST_CHECK
 int ferry_listen_share(int fd);
+
+/* The process that began to listen on a unix socket, if somebody answers there and the kernel
+ * knows: else 0. */
+pid_t ferry_listen_owner(const struct ferry_addr *);
 
 /* Removes the path of a unix socket if nobody answers there any more: to be called when the
  * listener is closed. Other addresses: nothing. */

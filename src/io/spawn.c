@@ -29,7 +29,10 @@
 #define STEP_MAP(X)                                                                                \
     X(PREPARE, "cannot be prepared")                                                               \
     X(FORK, "no process can be made")                                                              \
+    X(LIMIT, "cannot set its limits")                                                              \
+    X(NICE, "cannot set its priority")                                                             \
     X(USER, "cannot change to its user")                                                           \
+    X(ROOT, "cannot enter its root directory")                                                     \
     X(DIR, "cannot enter its directory")                                                           \
     X(FDS, "cannot set up its descriptors")                                                        \
     X(EXEC, "cannot be executed")
@@ -58,7 +61,9 @@ struct report {
 
 struct plan {
     const struct ferry_spawn_opts *o;
+    bool in_place; /* no child: this process becomes it */
     char program[4096];
+    const char *path; /* where it is to be looked for, by the child; NULL: `program` is it */
     const char **env;
     gid_t *groups;
     int ngroups;
@@ -128,6 +133,24 @@ static bool names(const char *const *list, const char *var)
     return false;
 }
 
+/* Is it one of ours that the program may see? */
+static bool keeps(const struct plan *p, const char *var)
+{
+    size_t len = name_len(var);
+
+    if (!p->in_place && names(private_env, var))
+        return false;
+    if (!p->o->keep_env || names(p->o->keep_env, var))
+        return true;
+    for (const char *const *k = p->o->keep_env; *k; k++) {
+        size_t n = strlen(*k);
+
+        if (n && (*k)[n - 1] == '*' && len >= n - 1 && memcmp(*k, var, n - 1) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int make_env(struct plan *p)
 {
     const char *const *add = p->o->env;
@@ -141,7 +164,7 @@ static int make_env(struct plan *p)
     if (!p->env)
         return -ENOMEM;
     for (char **e = environ; e && *e; e++)
-        if (!names(private_env, *e) && !names(add, *e))
+        if (keeps(p, *e) && !names(add, *e))
             p->env[n++] = *e;
     for (; add && *add; add++)
         if (strchr(*add, '=') && !names(add + 1, *add))
@@ -157,7 +180,7 @@ static int make_groups(struct plan *p)
     int max = 64;
 
     if (!p->o->switch_user)
-        return 0;
+        return 0; /* and none at all with switch_group */
     if (getpwuid_r(p->o->uid, &pw, buf, sizeof buf, &found) != 0)
         found = NULL;
     for (;; max *= 4) {
@@ -184,6 +207,12 @@ static int find_program(struct plan *p)
     const char *name = p->o->argv[0];
 
     p->step = STEP_EXEC;
+    /* In another root another program may have that name. */
+    if (!strchr(name, '/') && p->o->root) {
+        p->path = getenv("PATH");
+        p->path = p->path ? p->path : PATH_DEFAULT;
+        return *name ? 0 : -ENOENT;
+    }
     if (!strchr(name, '/'))
         return ferry_spawn_find(name, p->program, sizeof p->program);
     return (size_t)snprintf(p->program, sizeof p->program, "%s", name) < sizeof p->program
@@ -213,11 +242,12 @@ static void default_signals(void)
 
 static int become_user(const struct plan *p)
 {
-    if (!p->o->switch_user)
+    const struct ferry_spawn_opts *o = p->o;
+
+    if (!o->switch_user && !o->switch_group)
         return 0;
-    return setgroups((size_t)p->ngroups, p->groups) < 0 ||
-                   setresgid(p->o->gid, p->o->gid, p->o->gid) < 0 ||
-                   setresuid(p->o->uid, p->o->uid, p->o->uid) < 0
+    return setgroups((size_t)p->ngroups, p->groups) < 0 || setresgid(o->gid, o->gid, o->gid) < 0 ||
+                   (o->switch_user && setresuid(o->uid, o->uid, o->uid) < 0)
                ? -1
                : 0;
 }
@@ -233,12 +263,20 @@ static void close_others_at_exec(const struct plan *p)
 static int place_descriptors(const struct plan *p)
 {
     const struct ferry_spawn_opts *o = p->o;
-    int at_zero = o->listener_at == 0 ? o->listener : -1;
-    int from[] = {at_zero, o->out, o->err, o->listener_at ? o->listener : -1};
-    int to[] = {0, 1, 2, o->listener_at};
-    int n = o->listener_at && o->listener >= 0 ? 4 : 3, null, high[4];
+    bool at_three = o->listener_at && o->listener >= 0;
+    int from[4 + FERRY_SPAWN_PASS_MAX] = {o->listener_at == 0 ? o->listener : -1, o->out, o->err};
+    int to[4 + FERRY_SPAWN_PASS_MAX] = {0, 1, 2}, high[4 + FERRY_SPAWN_PASS_MAX], n = 3, null;
 
-    close_others_at_exec(p);
+    if (at_three) {
+        from[n] = o->listener;
+        to[n++] = o->listener_at;
+    }
+    for (unsigned i = 0; i < o->npass; i++, n++) {
+        from[n] = o->pass[i];
+        to[n] = STDERR_FILENO + 1 + at_three + (int)i;
+    }
+    if (!p->in_place)
+        close_others_at_exec(p);
     null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
         return -1;
@@ -254,6 +292,83 @@ static int place_descriptors(const struct plan *p)
     return 0;
 }
 
+static int set_limits(const struct plan *p)
+{
+    for (unsigned i = 0; i < p->o->nlimits; i++) {
+        int err = ferry_rlimit_set(&p->o->limits[i]);
+
+        if (err < 0) {
+            errno = -err;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int be_nice(const struct plan *p)
+{
+    if (p->o->nice == 0)
+        return 0;
+    errno = 0; /* -1 may be a good answer */
+    return nice(p->o->nice) == -1 && errno ? -1 : 0;
+}
+
+/* Everything but the descriptors: the failed step, or STEP_EXEC. What only root may do comes before
+ * the change of user. */
+static enum step become(const struct plan *p)
+{
+    const struct ferry_spawn_opts *o = p->o;
+
+    if (set_limits(p) < 0)
+        return STEP_LIMIT;
+    if (be_nice(p) < 0)
+        return STEP_NICE;
+    if (o->set_umask)
+        umask(o->umask);
+    if (o->root && (chroot(o->root) < 0 || chdir("/") < 0))
+        return STEP_ROOT;
+    if (become_user(p) < 0)
+        return STEP_USER;
+    if (o->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return STEP_USER;
+    if (o->dir && chdir(o->dir) < 0)
+        return STEP_DIR;
+    return STEP_EXEC;
+}
+
+/* Each place of the path in turn; sets errno. */
+static void execute_by_path(struct plan *p)
+{
+    const char *name = p->o->argv[0], *at = p->path, *end;
+    size_t len = strlen(name), n;
+    int err = ENOENT;
+
+    for (;; at = end + 1) {
+        end = strchrnul(at, ':');
+        n = (size_t)(end - at);
+        if (n + len + 2 <= sizeof p->program) {
+            memcpy(p->program, n ? at : ".", n ? n : 1);
+            n = n ? n : 1;
+            p->program[n] = '/';
+            memcpy(p->program + n + 1, name, len + 1);
+            execve(p->program, (char *const *)p->o->argv, (char *const *)p->env);
+            if (errno != ENOENT && errno != ENOTDIR)
+                err = errno;
+        }
+        if (!*end)
+            break;
+    }
+    errno = err;
+}
+
+static void execute(struct plan *p)
+{
+    if (p->path)
+        execute_by_path(p);
+    else
+        execve(p->program, (char *const *)p->o->argv, (char *const *)p->env);
+}
+
 static _Noreturn void fail(const struct plan *p, enum step step)
 {
     struct report r = {step, errno};
@@ -265,26 +380,32 @@ static _Noreturn void fail(const struct plan *p, enum step step)
     _exit(127);
 }
 
-static _Noreturn void child(const struct plan *p)
+static _Noreturn void child(struct plan *p)
 {
+    enum step step;
     sigset_t none;
 
     default_signals();
-    setpgid(0, 0);
-    if (become_user(p) < 0)
-        fail(p, STEP_USER);
-    /* After the change of user, which would clear it. If the parent ended before, nobody is left
-     * to be told. */
-    prctl(PR_SET_PDEATHSIG, p->o->death_signal ? p->o->death_signal : SIGTERM);
-    if (getppid() != p->parent)
-        _exit(127);
-    if (p->o->dir && chdir(p->o->dir) < 0)
-        fail(p, STEP_DIR);
+    if (p->o->detach)
+        setsid();
+    else
+        setpgid(0, 0);
+    /* Before there is a limit, or another user, that forbids it. */
     if (place_descriptors(p) < 0)
         fail(p, STEP_FDS);
+    step = become(p);
+    if (step != STEP_EXEC)
+        fail(p, step);
+    /* After the change of user, which would clear it. If the parent ended before, nobody is left
+     * to be told. */
+    if (!p->o->detach) {
+        prctl(PR_SET_PDEATHSIG, p->o->death_signal ? p->o->death_signal : SIGTERM);
+        if (getppid() != p->parent)
+            _exit(127);
+    }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    execve(p->program, (char *const *)p->o->argv, (char *const *)p->env);
+    execute(p);
     fail(p, STEP_EXEC);
 }
 
@@ -376,6 +497,8 @@ static int prepare(struct plan *p)
 {
     int err = p->o->listener >= 0 ? make_blocking(p->o->listener) : 0;
 
+    if (p->o->npass > FERRY_SPAWN_PASS_MAX)
+        return -E2BIG;
     p->open_max = sysconf(_SC_OPEN_MAX);
     if (err == 0)
         err = make_env(p);
@@ -402,5 +525,26 @@ int ferry_spawn(const struct ferry_spawn_opts *o, struct ferry_spawned *out)
     free(p.env);
     free(p.groups);
     out->step = err < 0 ? step_text[p.step] : NULL;
+    return err;
+}
+
+int ferry_spawn_exec(const struct ferry_spawn_opts *o, const char **step)
+{
+    struct plan p = {.o = o, .in_place = true, .report = -1, .step = STEP_PREPARE};
+    int err = prepare(&p);
+
+    if (err == 0) {
+        p.step = STEP_FDS;
+        err = place_descriptors(&p) < 0 ? -errno : 0;
+    }
+    if (err == 0) {
+        p.step = become(&p);
+        if (p.step == STEP_EXEC)
+            execute(&p);
+        err = -errno;
+    }
+    free(p.env);
+    free(p.groups);
+    *step = step_text[p.step];
     return err;
 }

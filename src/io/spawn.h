@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "ferry/err.h"
+#include "io/rlimit.h"
 
 /*
  * Starting a program. It gets nothing of ours but what is named here: default signals, its own
@@ -27,7 +28,25 @@ struct ferry_spawn_opts {
     uid_t uid;
     gid_t gid;
     int death_signal; /* sent when the thread that started it ends; 0 means SIGTERM */
+
+    bool switch_group; /* without switch_user: become gid, with no other groups */
+    const char
+        *root; /* to chroot into: `dir` ("/" when NULL) and the program are seen from there */
+    bool set_umask;
+    mode_t umask;
+    int nice; /* added to ours */
+    bool no_new_privs;
+    bool detach; /* a session of its own, and it stays when its starter ends */
+    const struct ferry_rlimit *limits;
+    unsigned nlimits;
+    /* Of our environment only these stay, "LC_*" being all that begin so; ends with NULL; NULL: all
+     * of it. `env` comes on top. */
+    const char *const *keep_env;
+    const int *pass; /* become 3, 4 and so on, behind the listener where that is 3 */
+    unsigned npass;  /* at most FERRY_SPAWN_PASS_MAX */
 };
+
+#define FERRY_SPAWN_PASS_MAX 16
 
 #define FERRY_SPAWN_INIT                                                                           \
     {                                                                                              \
@@ -46,6 +65,15 @@ struct ferry_spawned {
  */
 FERRY_MUST_CHECK
 int ferry_spawn(const struct ferry_spawn_opts *, struct ferry_spawned *out);
+
+/*
+ * Becomes the program instead of starting it: returns only when it fails, with -errno and `*step`,
+ * and then the process is no more what it was and should end. For a program that is run by another
+ * one's `exec`: process group, signals and death signal stay as they are, what systemd told stays
+ * valid, and so do descriptors above those that are named.
+ */
+FERRY_MUST_CHECK
+int ferry_spawn_exec(const struct ferry_spawn_opts *, const char **step);
 
 /*
  * The file that running `name` would execute, by PATH unless it holds a '/': 0, or -ENOENT, -EACCES

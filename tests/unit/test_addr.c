@@ -33,6 +33,8 @@ static void every_form_is_read_and_written(void **state)
         {"unix:/run/php.sock", false, "unix:/run/php.sock", "", 0},
         {"/run/php.sock", false, "unix:/run/php.sock", "", 0},
         {"unix:app.sock", false, "unix:app.sock", "", 0},
+        {"unix:@app", false, "unix:@app", "", 0},
+        {"unix:./@app", false, "unix:./@app", "", 0},
         {"127.0.0.1:9000", false, "127.0.0.1:9000", "127.0.0.1", 9000},
         {"10.1.2.3:65535", true, "10.1.2.3:65535", "10.1.2.3", 65535},
         {"localhost:80", false, "127.0.0.1:80", "127.0.0.1", 80},
@@ -273,7 +275,8 @@ static const char *in_dir(const char *name)
 
 static int try_connect(const struct ferry_addr *a)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    bool is_unix = a->any.sa_family == AF_UNIX; /* which never takes its time */
+    int fd = socket(a->any.sa_family, SOCK_STREAM | (is_unix ? SOCK_NONBLOCK : 0), 0);
     int err = connect(fd, &a->any, a->len) < 0 ? -errno : 0;
 
     close(fd);
@@ -413,6 +416,93 @@ static void a_given_descriptor_must_listen(void **state)
     close(other);
 }
 
+static void an_abstract_address_is_no_file(void **state)
+{
+    char name[64];
+    struct ferry_addr a, bound;
+    int fd;
+
+    (void)state;
+    snprintf(name, sizeof name, "unix:@ferry-test-%d", (int)getpid());
+    a = parse(name);
+    fd = ferry_listen(&a, &(struct ferry_listen_opts){.mode = 0666, .set_owner = true});
+    assert_true(fd >= 0);
+    assert_int_equal(ferry_addr_local(fd, &bound), 0);
+    assert_int_equal(bound.len, a.len);
+    assert_memory_equal(&bound.un, &a.un, a.len);
+    assert_int_equal(try_connect(&a), 0);
+    assert_int_equal(ferry_listen(&a, NULL), -EADDRINUSE);
+    assert_int_equal(ferry_listen_owner(&a), getpid());
+    close(fd);
+    ferry_listen_remove(&a);
+    assert_int_equal(ferry_listen_owner(&a), 0);
+    fd = ferry_listen(&a, NULL);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void a_unix_socket_has_its_owner(void **state)
+{
+    struct ferry_listen_opts o = {.mode = 0640, .set_owner = true, .owner = 12345, .group = 23456};
+    struct ferry_addr a = parse(in_dir("live"));
+    struct stat st;
+    int fd;
+
+    (void)state;
+    if (geteuid() != 0) { /* then it is an error, and leaves nothing */
+        assert_int_equal(ferry_listen(&a, &o), -EPERM);
+        assert_int_equal(lstat(in_dir("live"), &st), -1);
+        return;
+    }
+    fd = ferry_listen(&a, &o);
+    assert_true(fd >= 0);
+    assert_int_equal(lstat(in_dir("live"), &st), 0);
+    assert_int_equal(st.st_uid, 12345);
+    assert_int_equal(st.st_gid, 23456);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    close(fd);
+    o.owner = (uid_t)-1;
+    fd = ferry_listen(&a, &o);
+    assert_true(fd >= 0);
+    assert_int_equal(lstat(in_dir("live"), &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_int_equal(st.st_gid, 23456);
+    close(fd);
+    unlink(in_dir("live"));
+}
+
+static void who_listens_is_known(void **state)
+{
+    struct ferry_addr a = parse(in_dir("live")), tcp = parse("127.0.0.1:1");
+    int fd;
+
+    (void)state;
+    assert_int_equal(ferry_listen_owner(&a), 0);
+    assert_int_equal(ferry_listen_owner(&tcp), 0);
+    fd = ferry_listen(&a, NULL);
+    assert_true(fd >= 0);
+    assert_int_equal(ferry_listen_owner(&a), getpid());
+    close(fd);
+    assert_int_equal(ferry_listen_owner(&a), 0);
+    unlink(in_dir("live"));
+}
+
+static void both_families_can_share_a_port(void **state)
+{
+    struct ferry_addr a = parse("[::]:0"), bound, v4;
+    int fd = ferry_listen(&a, &(struct ferry_listen_opts){.dual_stack = true});
+
+    (void)state;
+    if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) /* no IPv6 here */
+        return;
+    assert_true(fd >= 0);
+    assert_int_equal(ferry_addr_local(fd, &bound), 0);
+    v4 = parse("127.0.0.1:1");
+    v4.in.sin_port = bound.in6.sin6_port;
+    assert_int_equal(try_connect(&v4), 0);
+    close(fd);
+}
+
 static int make_dir(void **state)
 {
     (void)state;
@@ -445,6 +535,10 @@ int main(void)
         cmocka_unit_test(a_lock_held_by_others_does_not_stop_us),
         cmocka_unit_test(other_files_are_left_alone),
         cmocka_unit_test(a_given_descriptor_must_listen),
+        cmocka_unit_test(an_abstract_address_is_no_file),
+        cmocka_unit_test(a_unix_socket_has_its_owner),
+        cmocka_unit_test(who_listens_is_known),
+        cmocka_unit_test(both_families_can_share_a_port),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

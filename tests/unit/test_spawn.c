@@ -7,6 +7,8 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -263,6 +265,198 @@ static void it_becomes_another_user(void **state)
     assert_string_equal(out, "12345\n23456\n23456\n");
 }
 
+static void of_the_environment_only_what_is_kept(void **state)
+{
+    static const char *const keep[] = {"KEPT", "SOME_*", "CHANGED", NULL};
+    static const char *const env[] = {"CHANGED=new", "ADDED=one", NULL};
+    struct ferry_spawn_opts o = plain;
+    char out[256];
+
+    (void)state;
+    setenv("KEPT", "kept", 1);
+    setenv("KEPT_NOT", "kept", 1);
+    setenv("SOME_ONE", "1", 1);
+    setenv("SOME_TWO", "2", 1);
+    setenv("CHANGED", "old", 1);
+    o.keep_env = keep;
+    o.env = env;
+    assert_int_equal(run(o, "exec /usr/bin/env -u PWD -u SHLVL -u _ -u OLDPWD env | /usr/bin/sort",
+                         out, sizeof out),
+                     0);
+    assert_string_equal(out, "ADDED=one\nCHANGED=new\nKEPT=kept\nSOME_ONE=1\nSOME_TWO=2\n");
+}
+
+static void it_has_its_limits(void **state)
+{
+    static const struct ferry_rlimit limits[] = {{RLIMIT_NOFILE, 6, 7}, {RLIMIT_CORE, 0, 0}};
+    static const struct ferry_rlimit wrong[] = {{RLIMIT_NOFILE, 7, 6}};
+    static const char *const argv[] = {"/bin/true", NULL};
+    struct ferry_spawn_opts o = plain;
+    struct ferry_spawned s;
+    char out[256];
+
+    (void)state;
+    o.limits = limits; /* fewer descriptors than it takes to put them in place */
+    o.nlimits = 2;
+    o.nice = 3;
+    o.set_umask = true;
+    o.umask = 027;
+    o.no_new_privs = true;
+    assert_int_equal(run(o,
+                         "ulimit -n; ulimit -Hn; ulimit -c; umask; grep -h NoNewPrivs "
+                         "/proc/self/status; exec nice",
+                         out, sizeof out),
+                     0);
+    assert_string_equal(out, "6\n7\n0\n0027\nNoNewPrivs:\t1\n3\n");
+    o.argv = argv;
+    o.limits = wrong;
+    o.nlimits = 1;
+    assert_int_equal(ferry_spawn(&o, &s), -EINVAL);
+    assert_string_equal(s.step, "cannot set its limits");
+}
+
+static void other_descriptors_can_be_passed(void **state)
+{
+    struct ferry_spawn_opts o = plain;
+    struct sockaddr_un addr;
+    socklen_t len;
+    char out[256];
+    int a[2], given[2];
+
+    (void)state;
+    assert_int_equal(pipe2(a, O_CLOEXEC), 0);
+    assert_int_equal(write(a[1], "through", 7), 7);
+    given[0] = a[1];
+    given[1] = a[0];
+    o.pass = given;
+    o.npass = 2;
+    assert_int_equal(run(o, "ls /proc/$$/fd; head -c 7 <&4", out, sizeof out), 0);
+    assert_string_equal(out, "0\n1\n2\n3\n4\nthrough");
+    assert_int_equal(write(a[1], "through", 7), 7);
+    o.listener = listener(&addr, &len);
+    o.listener_at = 3;
+    assert_int_equal(run(o, "ls /proc/$$/fd; head -c 7 <&5", out, sizeof out), 0);
+    assert_string_equal(out, "0\n1\n2\n3\n4\n5\nthrough");
+    close(o.listener);
+    close(a[0]);
+    close(a[1]);
+}
+
+static void it_becomes_another_group(void **state)
+{
+    struct ferry_spawn_opts o = plain;
+    char out[256];
+
+    (void)state;
+    if (geteuid() != 0)
+        return;
+    o.switch_group = true;
+    o.gid = 23456;
+    assert_int_equal(run(o, "id -u; id -g; id -G", out, sizeof out), 0);
+    assert_string_equal(out, "0\n23456\n23456\n");
+}
+
+static void a_root_is_entered(void **state)
+{
+    const char *by_name[] = {"busybox", NULL};
+    static const char *const by_path[] = {"/prog", NULL};
+    char dir[] = "/tmp/ferry-test-spawn-XXXXXX", file[64];
+    struct ferry_spawn_opts o = plain;
+    struct ferry_spawned s;
+
+    (void)state;
+    if (geteuid() != 0)
+        return;
+    assert_non_null(mkdtemp(dir));
+    snprintf(file, sizeof file, "%s/prog", dir);
+    close(open(file, O_CREAT | O_WRONLY, 0755));
+    o.root = dir;
+    o.argv = by_name; /* not there, whatever is outside */
+    assert_int_equal(ferry_spawn(&o, &s), -ENOENT);
+    o.argv = by_path; /* there, and empty */
+    assert_int_equal(ferry_spawn(&o, &s), -ENOEXEC);
+    by_name[0] = "prog";
+    o.argv = by_name;
+    setenv("PATH", "/bin::/usr/bin", 1); /* "" is the working directory: "/" */
+    assert_int_equal(ferry_spawn(&o, &s), -ENOEXEC);
+    setenv("PATH", "/usr/bin:/bin", 1);
+    o.root = file;
+    assert_int_equal(ferry_spawn(&o, &s), -ENOTDIR);
+    assert_string_equal(s.step, "cannot enter its root directory");
+    unlink(file);
+    rmdir(dir);
+}
+
+static void one_that_is_detached_stays(void **state)
+{
+    static const char *const argv[] = {"/bin/sh", "-c", "echo $$; exec sleep 100", NULL};
+    struct ferry_spawn_opts o = plain;
+    struct ferry_spawned s;
+    int ends[2], pid;
+    char text[32] = "";
+    pid_t starter;
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    starter = fork();
+    assert_true(starter >= 0);
+    if (starter == 0) {
+        o.argv = argv;
+        o.out = ends[1];
+        o.detach = true;
+        _exit(ferry_spawn(&o, &s) == 0 ? 0 : 1);
+    }
+    close(ends[1]);
+    assert_int_equal(waitpid(starter, NULL, 0), starter);
+    assert_true(read(ends[0], text, sizeof text - 1) > 0);
+    pid = (int)strtol(text, NULL, 10);
+    assert_false(readable(ends[0], 100));
+    assert_int_equal(getsid(pid), pid);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    close(ends[0]);
+}
+
+static void a_process_can_become_it(void **state)
+{
+    static const char *const argv[] = {"/bin/sh", "-c",
+                                       "echo $$ $NOTIFY_SOCKET $A; readlink /proc/$$/fd/9", NULL};
+    static const char *const missing[] = {"/nonexistent/program", NULL};
+    static const char *const env[] = {"A=a", NULL};
+    struct ferry_spawn_opts o = plain;
+    int ends[2], status;
+    char text[64] = "", want[64];
+    size_t len = 0;
+    ssize_t n;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const char *step;
+
+        o.argv = missing;
+        o.out = ends[1];
+        if (ferry_spawn_exec(&o, &step) != -ENOENT || !strstr(step, "executed"))
+            _exit(1);
+        setenv("NOTIFY_SOCKET", "kept", 1);
+        dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 9);
+        o.argv = argv;
+        o.env = env;
+        o.out = 1;
+        _exit(ferry_spawn_exec(&o, &step) < 0 ? 2 : 3);
+    }
+    close(ends[1]);
+    while ((n = read(ends[0], text + len, sizeof text - 1 - len)) > 0)
+        len += (size_t)n;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    snprintf(want, sizeof want, "%d kept a\n/dev/null\n", (int)pid);
+    assert_string_equal(text, want);
+    close(ends[0]);
+}
+
 /* The starter ends: so does the program. */
 static void it_ends_with_its_starter(void **state)
 {
@@ -358,6 +552,13 @@ int main(void)
         cmocka_unit_test(the_environment_is_ours_with_changes),
         cmocka_unit_test(it_runs_in_its_directory),
         cmocka_unit_test(it_becomes_another_user),
+        cmocka_unit_test(of_the_environment_only_what_is_kept),
+        cmocka_unit_test(it_has_its_limits),
+        cmocka_unit_test(other_descriptors_can_be_passed),
+        cmocka_unit_test(it_becomes_another_group),
+        cmocka_unit_test(a_root_is_entered),
+        cmocka_unit_test(one_that_is_detached_stays),
+        cmocka_unit_test(a_process_can_become_it),
         cmocka_unit_test(it_ends_with_its_starter),
         cmocka_unit_test(programs_are_found_by_path),
         cmocka_unit_test(memory_may_run_out),
