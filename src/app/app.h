@@ -7,6 +7,7 @@
 
 #include "app/addrs.h"
 #include "app/arena.h"
+#include "app/form.h"
 #include "app/vars.h"
 #include "base/chain.h"
 #include "fcgi/conn.h"
@@ -91,6 +92,7 @@ struct ferry_request {
     uint64_t own_until; /* ... which all left when the peer has sent so many */
 
     struct ferry__early *early;
+    struct ferry_form *form;
     struct ferry__vars vars;
     struct ferry__arena arena;
     char *params; /* the PARAMS stream so far, in `mem` or in a block of its own */

@@ -144,6 +144,7 @@ void ferry__request_recycle(struct ferry_request *r)
     ferry__input_clear(&r->body);
     ferry__input_clear(&r->data);
     ferry__early_clear(r);
+    ferry__form_free(r->form);
     ferry__arena_fini(&r->arena);
     ferry_block_unref(r->params_block);
     app->nrequests--;
