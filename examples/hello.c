@@ -6,11 +6,9 @@
  *   /upload    reads the body and answers how many bytes it had
  *   the rest   12 bytes of text
  *
- * Without an ADDRESS it accepts on descriptor 0, as programs do that a web server starts. IO is
- * uring, epoll or auto.
+ * Without an ADDRESS it serves as it was started: on systemd's sockets or on descriptor 0, as
+ * programs do that a web server starts, or one request as plain CGI. IO is uring, epoll or auto.
  */
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,23 +109,9 @@ static void handle(struct ferry_request *r)
 int main(int argc, char **argv)
 {
     struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
-    struct ferry_app *app;
-    int err;
 
     memset(filler, '.', sizeof filler);
     opts.handle = handle;
     opts.io = argc > 2 ? argv[2] : NULL;
-    err = ferry_app_new(&opts, &app);
-    if (err < 0) {
-        fprintf(stderr, "hello: %s\n", ferry_strerror(err));
-        return 1;
-    }
-    err = ferry_app_listen(app, argc > 1 ? argv[1] : NULL);
-    if (err < 0)
-        fprintf(stderr, "hello: %s: %s\n", argc > 1 ? argv[1] : "descriptor 0", ferry_app_why(app));
-    else if ((err = ferry_app_stop_on(app, SIGTERM)) < 0 ||
-             (err = ferry_app_stop_on(app, SIGINT)) < 0 || (err = ferry_app_run(app)) < 0)
-        fprintf(stderr, "hello: %s\n", ferry_strerror(err));
-    ferry_app_free(app);
-    return err < 0;
+    return ferry_app_main(&opts, argc > 1 ? argv[1] : NULL);
 }

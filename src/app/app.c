@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The application as a whole: its loop, its listeners, and how it ends. Everything the loop calls
- * in this folder ends with ferry__app_settle, which calls the handlers' functions and hands over
- * what they wrote; so handlers never run inside one another, and what one turn wrote leaves
+ * The application as a whole: how it is made, how it runs, and how it ends. Everything the loop
+ * calls in this folder ends with ferry__app_settle, which calls the handlers' functions and hands
+ * over what they wrote; so handlers never run inside one another, and what one turn wrote leaves
  * together.
  */
 #include <errno.h>
@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "app/app.h"
-#include "io/addr.h"
 
 /* -- settling
  * ------------------------------------------------------------------------------------------------
@@ -46,144 +45,19 @@ static void settle_later(struct ferry_task *t)
     ferry__app_settle(ferry_container(t, struct ferry_app, settle));
 }
 
-/* -- listeners
+/* -- is there anything left?
  * ------------------------------------------------------------------------------------------------
  */
 
-static void accepted(struct ferry_listener *base, int fd)
+bool ferry__app_is_quiet(const struct ferry_app *app)
 {
-    struct ferry__listener *l = ferry_container(base, struct ferry__listener, base);
-
-    ferry__peer_accept(l->app, fd);
+    return !ferry__listeners_are_open(app) && app->npeers == 0 &&
+           !(app->cgi && ferry__cgi_runs(app->cgi));
 }
 
-static void listener_closed(struct ferry_listener *base);
-
-static int listener_open(struct ferry__listener *l)
+bool ferry__app_is_over(const struct ferry_app *app)
 {
-    int err;
-
-    l->base = (struct ferry_listener){.accepted = accepted, .closed = listener_closed};
-    err = ferry_listener_open(l->app->loop, &l->base, l->fd);
-    l->open = err == 0;
-    return err;
-}
-
-static void listener_closed(struct ferry_listener *base)
-{
-    struct ferry__listener *l = ferry_container(base, struct ferry__listener, base);
-
-    l->open = false;
-    ferry__app_fewer(l->app);
-}
-
-static void close_listeners(struct ferry_app *app)
-{
-    ferry_list_each (at, next, &app->listeners) {
-        struct ferry__listener *l = ferry_container(at, struct ferry__listener, link);
-
-        if (l->open)
-            ferry_listener_close(&l->base, false);
-    }
-}
-
-void ferry__app_full(struct ferry_app *app)
-{
-    app->full = true;
-    close_listeners(app);
-}
-
-/* Nothing of ours is on the loop any more. */
-static bool is_quiet(const struct ferry_app *app)
-{
-    ferry_list_each (at, next, &app->listeners)
-        if (ferry_container(at, struct ferry__listener, link)->open)
-            return false;
-    return app->npeers == 0;
-}
-
-static bool is_over(const struct ferry_app *app)
-{
-    return is_quiet(app) && (app->nrequests == 0 || app->cut);
-}
-
-void ferry__app_fewer(struct ferry_app *app)
-{
-    if (app->stopping) {
-        if (is_over(app))
-            ferry_loop_stop(app->loop);
-        return;
-    }
-    if (!app->full || app->npeers >= app->opts.conns_max)
-        return;
-    app->full = false;
-    ferry_list_each (at, next, &app->listeners) {
-        struct ferry__listener *l = ferry_container(at, struct ferry__listener, link);
-
-        /* One that cannot be opened now, for want of memory, has its next chance with the next
-         * connection that closes. */
-        if (!l->open && listener_open(l) < 0)
-            app->full = true;
-    }
-}
-
-static int listen_at(struct ferry_app *app, const struct ferry_addr *addr)
-{
-    struct ferry_listen_opts how = {0};
-    struct ferry__listener *l = calloc(1, sizeof *l);
-    int err;
-
-    if (!l)
-        return -ENOMEM;
-    l->app = app;
-    l->fd = ferry_listen(addr, &how);
-    if (l->fd < 0) {
-        err = l->fd;
-        goto out;
-    }
-    if (addr->fd < 0 && addr->any.sa_family == AF_UNIX && addr->un.sun_path[0]) {
-        l->unlink = strdup(addr->un.sun_path);
-        err = l->unlink ? 0 : -ENOMEM;
-        if (err < 0)
-            goto out;
-    }
-    err = listener_open(l);
-    if (err < 0)
-        goto out;
-    ferry_list_push(&app->listeners, &l->link);
-    return 0;
-out:
-    if (l->fd >= 0)
-        close(l->fd);
-    free(l->unlink);
-    free(l);
-    return err;
-}
-
-int ferry_app_listen(struct ferry_app *app, const char *address)
-{
-    struct ferry_addr addr;
-    const char *why = "";
-    int err = ferry_addr_parse(address ? address : "fd:0", true, &addr, &why);
-
-    app->why = why;
-    if (err < 0)
-        return err;
-    err = listen_at(app, &addr);
-    if (addr.fd >= 0 && (err == -EINVAL || err == -ENOTSOCK || err == -EBADF)) {
-        app->why = address ? "the descriptor is not a listening socket"
-                           : "descriptor 0 is not a listening socket; a web server, spawn-fcgi or "
-                             "an address of its own gives a FastCGI application one";
-        return FERRY_EUSAGE;
-    }
-    if (err < 0)
-        app->why = ferry_strerror(err);
-    return err;
-}
-
-const char *ferry_app_why(const struct ferry_app *app)
-{
-    return app->why;
+    return ferry__app_is_quiet(app) && (app->nrequests == 0 || app->cut);
 }
 
 /* -- making and freeing
@@ -252,6 +126,8 @@ static int backend(const char *name, enum ferry_io *out)
 static void cut_all(struct ferry_app *app)
 {
     app->cut = true;
+    if (app->cgi)
+        ferry__cgi_cut(app->cgi);
     ferry_list_each (at, next, &app->peers)
         ferry__peer_cut(ferry_container(at, struct ferry__peer, link));
     ferry__app_settle(app);
@@ -299,32 +175,19 @@ int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
     return 0;
 }
 
-static void free_listeners(struct ferry_app *app)
-{
-    ferry_list_each (at, next, &app->listeners) {
-        struct ferry__listener *l = ferry_container(at, struct ferry__listener, link);
-
-        close(l->fd);
-        if (l->unlink)
-            unlink(l->unlink);
-        free(l->unlink);
-        free(l);
-    }
-}
-
 void ferry_app_free(struct ferry_app *app)
 {
     if (!app)
         return;
     app->stopping = true;
-    close_listeners(app);
+    ferry__listeners_close(app);
     cut_all(app);
     if (app->signals.fd >= 0) {
         app->watching = true;
         ferry_watch_close(&app->signals);
     }
     /* The loop may still hold memory of ours; it says when it does not. */
-    while (!is_quiet(app) || app->watching)
+    while (!ferry__app_is_quiet(app) || app->watching)
         if (ferry_loop_run(app->loop) < 0)
             break;
     if (app->signals.fd >= 0)
@@ -337,7 +200,8 @@ void ferry_app_free(struct ferry_app *app)
         free(ferry_container(at, struct ferry_request, link));
     ferry_list_each (at, next, &app->idle_peers)
         free(ferry_container(at, struct ferry__peer, link));
-    free_listeners(app);
+    ferry__listeners_free(app);
+    ferry__cgi_free(app->cgi);
     ferry_loop_free(app->loop);
     ferry__addrs_fini(&app->allowed);
     free(app);
@@ -356,7 +220,7 @@ void ferry_app_stop(struct ferry_app *app)
 static void begin_stop(struct ferry_app *app)
 {
     app->stopping = true;
-    close_listeners(app);
+    ferry__listeners_close(app);
     ferry_timer_set(app->loop, &app->stop_timer, ferry_loop_now(app->loop) + app->opts.stop_max_ms);
     ferry_list_each (at, next, &app->peers) {
         struct ferry__peer *p = ferry_container(at, struct ferry__peer, link);
@@ -381,16 +245,15 @@ static void look_for_stops(struct ferry_app *app)
 
 int ferry_app_run(struct ferry_app *app)
 {
-    for (;;) {
-        int err;
+    int err = app->cgi ? ferry__cgi_start(app->cgi) : 0;
 
+    while (err == 0) {
         look_for_stops(app);
-        if (app->stopping && is_over(app))
-            return 0;
+        if (app->stopping && ferry__app_is_over(app))
+            return app->cgi ? ferry__cgi_status(app->cgi) : 0;
         err = ferry_loop_run(app->loop);
-        if (err < 0)
-            return err;
     }
+    return err;
 }
 
 static void signal_came(struct ferry_watch *w)

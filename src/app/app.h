@@ -12,6 +12,7 @@
 #include "base/chain.h"
 #include "fcgi/conn.h"
 #include "ferry/app.h"
+#include "io/addr.h"
 #include "io/pump.h"
 
 /*
@@ -109,15 +110,18 @@ struct ferry__listener {
     struct ferry_app *app;
     struct ferry_list link;
     int fd;
-    bool open;    /* the loop has it */
-    char *unlink; /* path of a socket made here */
+    bool open; /* the loop has it */
+    struct ferry_addr addr;
 };
+
+struct ferry__cgi;
 
 struct ferry_app {
     struct ferry_app_opts opts; /* every default filled in */
     struct ferry_loop *loop;
     struct ferry__addrs allowed;
     struct ferry_list listeners, peers, orphans;
+    struct ferry__cgi *cgi; /* it was started as plain CGI */
     struct ferry_list poked, dirty;
     struct ferry_list idle_peers, idle_requests; /* kept for the next, at most IDLE_MAX each */
     unsigned npeers, nrequests, nidle_peers, nidle_requests;
@@ -140,14 +144,39 @@ struct ferry_app {
 /* Calls what was poked and sends what was gathered. Ends everything the loop calls in this folder.
  */
 void ferry__app_settle(struct ferry_app *);
+/* Nothing of ours is on the loop any more. */
+bool ferry__app_is_quiet(const struct ferry_app *);
+/* Nothing is left to be done after a stop. */
+bool ferry__app_is_over(const struct ferry_app *);
+
+/* -- listen.c */
+
 /* No more connections at once: stops accepting until one goes. */
 void ferry__app_full(struct ferry_app *);
 /* A peer, a listener or a request went: may more be accepted, is the application at its end? */
 void ferry__app_fewer(struct ferry_app *);
+void ferry__listeners_close(struct ferry_app *);
+bool ferry__listeners_are_open(const struct ferry_app *);
+void ferry__listeners_free(struct ferry_app *);
+
+/* -- cgi.c: the request of a program that was started as plain CGI */
+
+FERRY_MUST_CHECK
+int ferry__cgi_new(struct ferry_app *, struct ferry__cgi **out);
+FERRY_MUST_CHECK
+int ferry__cgi_start(struct ferry__cgi *); /* 0 too when it has */
+bool ferry__cgi_runs(const struct ferry__cgi *);
+/* What the program exits with; when it does not run any more. */
+int ferry__cgi_status(const struct ferry__cgi *);
+/* Waits for nobody any more: soon it does not run. */
+void ferry__cgi_cut(struct ferry__cgi *);
+void ferry__cgi_free(struct ferry__cgi *); /* one that does not run, or NULL */
 
 /* -- peer.c */
 
-void ferry__peer_accept(struct ferry_app *, int fd); /* takes over fd */
+/* Both take over fd. */
+void ferry__peer_accept(struct ferry_app *, int fd);
+int ferry__peer_open(struct ferry_app *, int fd); /* whoever it is: 0 or -errno */
 /* Aborts its requests and closes it. */
 void ferry__peer_cut(struct ferry__peer *);
 void ferry__peer_free(struct ferry__peer *);

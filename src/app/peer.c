@@ -251,20 +251,29 @@ void ferry__peer_free(struct ferry__peer *p)
     }
 }
 
-void ferry__peer_accept(struct ferry_app *app, int fd)
+int ferry__peer_open(struct ferry_app *app, int fd)
 {
-    struct ferry__peer *p;
+    struct ferry__peer *p = peer_new(app);
+    int err;
 
-    if (app->stopping || !is_allowed(app, fd) || !(p = peer_new(app))) {
+    if (!p) {
         close(fd);
-        return;
+        return -ENOMEM;
     }
-    if (ferry_pump_open(app->loop, &p->pump, &pump_fns, &ferry_conn_machine, p->fcgi, fd) < 0) {
+    err = ferry_pump_open(app->loop, &p->pump, &pump_fns, &ferry_conn_machine, p->fcgi, fd);
+    if (err < 0) {
         ferry__peer_free(p);
-        return;
+        return err;
     }
     ferry_list_push(&app->peers, &p->link);
-    if (app->npeers >= app->opts.conns_max)
+    return 0;
+}
+
+void ferry__peer_accept(struct ferry_app *app, int fd)
+{
+    if (app->stopping || !is_allowed(app, fd))
+        close(fd);
+    else if (ferry__peer_open(app, fd) == 0 && app->npeers >= app->opts.conns_max)
         ferry__app_full(app);
 }
 

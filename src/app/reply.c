@@ -100,7 +100,7 @@ static int check(struct ferry_request *r, size_t n)
     if (r->err)
         return r->err;
     if (r->aborted || !r->peer)
-        return FERRY_EABORTED;
+        return fail(r, FERRY_EABORTED);
     waits = own_waiting(r);
     if (waits > r->app->opts.output_max || n > r->app->opts.output_max - waits)
         return fail(r, FERRY_ELIMIT);
