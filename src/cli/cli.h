@@ -16,6 +16,7 @@
 typedef int (*ferry_command_fn)(int argc, char **argv);
 
 int ferry_cli_serve(int argc, char **argv);
+int ferry_cli_check_gateway(int argc, char **argv);
 
 /* Puts '?' in the place of control characters, line ends too. */
 void ferry_cli_escape(char *text, size_t len);

@@ -21,6 +21,7 @@ static const struct {
 } commands[] = {
     {"serve", ferry_cli_serve,
      "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
+    {"check", ferry_cli_check_gateway, "check a web server against the FastCGI specification"},
     {"help", help, "show this, or the help of a command"},
     {"version", version, "show the version"},
 };
