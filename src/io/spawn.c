@@ -495,7 +495,7 @@ static int open_report(struct plan *p, int *report_end)
 
 static int prepare(struct plan *p)
 {
-    int err = p->o->listener >= 0 ? make_blocking(p->o->listener) : 0;
+    int err = p->o->listener >= 0 && !p->o->listener_as_is ? make_blocking(p->o->listener) : 0;
 
     if (p->o->npass > FERRY_SPAWN_PASS_MAX)
         return -E2BIG;

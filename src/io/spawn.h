@@ -21,7 +21,7 @@ struct ferry_spawn_opts {
     const char *const
         *env;         /* "NAME=value" sets, "NAME" removes; ends with NULL; NULL: no changes */
     const char *dir;  /* to run in; NULL: here. A relative argv[0] is seen from there */
-    int listener;     /* a listening socket, made blocking; -1: none */
+    int listener;     /* a listening socket, made blocking unless it is _as_is; -1: none */
     int listener_at;  /* the descriptor it becomes: 0 (FastCGI's own), or 3 */
     int out, err;     /* become 1 and 2; -1: /dev/null */
     bool switch_user; /* become uid and gid, with the groups that uid has */
@@ -42,8 +42,9 @@ struct ferry_spawn_opts {
     /* Of our environment only these stay, "LC_*" being all that begin so; ends with NULL; NULL: all
      * of it. `env` comes on top. */
     const char *const *keep_env;
-    const int *pass; /* become 3, 4 and so on, behind the listener where that is 3 */
-    unsigned npass;  /* at most FERRY_SPAWN_PASS_MAX */
+    bool listener_as_is; /* others that were started with it still have it: what they set stays */
+    const int *pass;     /* become 3, 4 and so on, behind the listener where that is 3 */
+    unsigned npass;      /* at most FERRY_SPAWN_PASS_MAX */
 };
 
 #define FERRY_SPAWN_PASS_MAX 16

@@ -27,7 +27,7 @@
 /* X(name, text) */
 #define FERRY_MANAGER_STATE_MAP(X)                                                                 \
     X(STARTING, "starting") /* nothing is ready yet */                                             \
-    X(READY, "ready")       /* as many as MIN are, or on demand none has to be */                  \
+    X(READY, "ready") /* as many as MIN have been, and one still is; on demand, none has to be */  \
     X(FAILING, "failing")   /* no process is ready, and those that were started failed */          \
     X(FATAL, "fatal")       /* given up: nothing is started any more but by a reload */            \
     X(STOPPING, "stopping") /* since ferry_manager_stop */
@@ -96,7 +96,7 @@ struct ferry_manager_opts {
      * open until `closed`, and are the owner's. The array is copied. */
     const int *listeners;
     bool per_process;
-    bool on_demand; /* processes_min may be 0, and is: a connection starts the first process */
+    bool on_demand;         /* processes_min 0 means 0: a connection starts the first process */
     unsigned processes_min; /* 0 means 1, but with on_demand */
     unsigned processes_max; /* 0 means processes_min, and 1 at least; at most
                                FERRY_MANAGER_PROCESSES_MAX */

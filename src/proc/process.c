@@ -179,6 +179,12 @@ size_t ferry_process_end_format(const struct ferry_process_end *end, char *out, 
     return n < 0 || !cap ? 0 : (size_t)n < cap ? (size_t)n : cap - 1;
 }
 
+/* Will nothing follow this incarnation? */
+static bool is_last(const struct ferry_process *p)
+{
+    return p->stopping || p->opts.once;
+}
+
 /* -- one incarnation -------------------------------------------------------------------------- */
 
 static uint64_t now_ms(void)
@@ -210,7 +216,7 @@ static void describe(struct ferry_process *p, const siginfo_t *info, struct ferr
         end->status = info->si_status;
     else
         end->signal = info->si_status;
-    if (p->stopping)
+    if (is_last(p))
         return;
     end->again = true;
     if (end->ran_ms >= (p->opts.settled_ms ? p->opts.settled_ms : SETTLED_MS))
@@ -255,7 +261,7 @@ static void exit_closed(struct ferry_watch *w)
 
     close(p->pidfd);
     p->pidfd = -1;
-    wait_for_timer(p, p->stopping ? 0 : p->wait_ms);
+    wait_for_timer(p, is_last(p) ? 0 : p->wait_ms);
 }
 
 static int launch(struct ferry_process *p, const char **step)
@@ -283,7 +289,7 @@ static void give_up(struct ferry_process *p, int err)
         ;
     close(p->pidfd);
     p->pid = p->pidfd = -1;
-    wait_for_timer(p, next_pause(p));
+    wait_for_timer(p, is_last(p) ? 0 : next_pause(p));
 }
 
 static void watch(struct ferry_process *p)
@@ -319,7 +325,7 @@ static void restart(struct ferry_process *p)
 static void timer_fired(struct ferry_timer *t)
 {
     struct ferry_process *p = ferry_container(t, struct ferry_process, timer);
-    struct ferry_process_end end = {.step = "cannot be watched", .again = !p->stopping};
+    struct ferry_process_end end = {.step = "cannot be watched", .again = !is_last(p)};
 
     if (p->state == RUNNING) {
         kill(-p->pid, SIGKILL);
@@ -332,7 +338,7 @@ static void timer_fired(struct ferry_timer *t)
         p->watch_err = 0;
         p->fns->ended(p, &end);
     }
-    if (p->stopping)
+    if (is_last(p))
         finish(p);
     else
         restart(p);

@@ -36,7 +36,8 @@ struct ferry_process_fns {
     void (*line)(struct ferry_process *, enum ferry_process_stream, struct ferry_slice);
     /* It has ended, after its last line was told. */
     void (*ended)(struct ferry_process *, const struct ferry_process_end *);
-    /* After ferry_process_stop: nothing of it is left and the memory is the owner's again. */
+    /* After ferry_process_stop, or the end with `once`: nothing of it is left and the memory is the
+     * owner's again. */
     void (*closed)(struct ferry_process *);
 };
 
@@ -46,6 +47,8 @@ struct ferry_process_opts {
     /* Exit status 0 is a wish to be started again at once, as php-cgi does after so many requests;
      * else it counts as a failure like any other end. */
     bool recycles;
+    /* It runs once: `closed` follows its end as after ferry_process_stop. */
+    bool once;
     unsigned pause_ms;     /* before the first restart; 0 means 100 */
     unsigned pause_max_ms; /* 0 means 10000 */
     unsigned settled_ms;   /* having run so long, it starts from pause_ms again; 0 means 10000 */
