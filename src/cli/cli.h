@@ -5,27 +5,44 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 /* What the subcommands share: exit codes, messages. */
 
 #define FERRY_EXIT_OK 0
 #define FERRY_EXIT_FAILED 1
 #define FERRY_EXIT_USAGE 64
+#define FERRY_EXIT_FATAL 69 /* of `ferry spawn`: the program does not stay up */
 
 /* A subcommand: argv[0] is its own name. Returns the exit code. */
 typedef int (*ferry_command_fn)(int argc, char **argv);
 
 int ferry_cli_serve(int argc, char **argv);
+int ferry_cli_spawn(int argc, char **argv);
 int ferry_cli_check_gateway(int argc, char **argv);
 
 /* Puts '?' in the place of control characters, line ends too. */
 void ferry_cli_escape(char *text, size_t len);
+
+/* "ferry", or "spawn-fcgi" when it is called by that name: what each message begins with. */
+const char *ferry_cli_name(void);
 
 /* "ferry: ..." on stderr, as one line whatever it holds: escaped, and cut at about 10 KB. */
 void ferry_cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Has all that was written to stdout arrived? The exit code. */
 int ferry_cli_written(void);
+
+struct ferry_addr;
+
+/* Says why an address cannot be listened on, and what to do; `holder` is who listens there, 0 when
+ * that is not known, and `option` the end of the sentence "choose another address". */
+void ferry_cli_cannot_listen(const struct ferry_addr *, int err, pid_t holder, const char *option);
+
+/* "250ms", "30s", "5m", "2h", "1d", or seconds without a unit, to milliseconds: 0, or FERRY_EUSAGE.
+ */
+int ferry_cli_duration(const char *text, uint64_t *out);
 
 /* "1000", "64k", "10M", "1G" to bytes: 0, or FERRY_EUSAGE. */
 int ferry_cli_size(const char *text, unsigned long long *out);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -51,31 +50,12 @@ static int open_listener(struct ferry_serve_listener *l, unsigned threads)
     return r < 0 ? r : 0;
 }
 
-/* Why, and what to do. */
-static const char *explain(const struct ferry_addr *a, int err)
-{
-    struct stat st;
-
-    if (a->fd >= 0)
-        return err == -EBADF ? "it is not open" : err == -EINVAL ? "it does not listen" : NULL;
-    if (err == -EADDRNOTAVAIL)
-        return "this machine does not have that address";
-    if (err == -EACCES && is_tcp(a) && ferry_addr_port(a) < 1024)
-        return "ports below 1024 are root's; choose another one, as --listen :8080";
-    if (err != -EADDRINUSE)
-        return NULL;
-    if (a->any.sa_family == AF_UNIX && lstat(a->un.sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
-        return "there is a file that is no socket";
-    return "another program already does; stop it, or choose another address with --listen";
-}
-
 static int complain(const struct ferry_addr *a, int err)
 {
-    char text[FERRY_ADDR_TEXT_MAX];
-    const char *why = explain(a, err);
+    pid_t holder = err == -EADDRINUSE ? ferry_listen_owner(a) : 0;
 
-    ferry_addr_format(a, text, sizeof text);
-    ferry_cli_say("cannot listen on %s: %s", text, why ? why : ferry_strerror(err));
+    ferry_cli_cannot_listen(a, err, holder,
+                            err == -EACCES ? ", as --listen :8080" : " with --listen");
     return FERRY_EXIT_FAILED;
 }
 

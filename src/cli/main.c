@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/slice.h"
 #include "cli/cli.h"
 #include "ferry/err.h"
 
@@ -21,6 +22,7 @@ static const struct {
 } commands[] = {
     {"serve", ferry_cli_serve,
      "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
+    {"spawn", ferry_cli_spawn, "start a FastCGI program behind a socket, and keep it running"},
     {"check", ferry_cli_check_gateway, "check a web server against the FastCGI specification"},
     {"help", help, "show this, or the help of a command"},
     {"version", version, "show the version"},
@@ -33,10 +35,17 @@ void ferry_cli_escape(char *text, size_t len)
             text[i] = '?';
 }
 
+static const char *name = "ferry";
+
+const char *ferry_cli_name(void)
+{
+    return name;
+}
+
 void ferry_cli_say(const char *fmt, ...)
 {
-    char line[10240] = "ferry: ";
-    size_t at = strlen(line);
+    char line[10240];
+    size_t at = (size_t)snprintf(line, sizeof line, "%s: ", name);
     va_list ap;
     int n;
 
@@ -76,6 +85,25 @@ int ferry_cli_size(const char *text, unsigned long long *out)
     return 0;
 }
 
+int ferry_cli_duration(const char *text, uint64_t *out)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    size_t digits = strspn(text, "0123456789");
+    uint64_t n;
+
+    if (ferry_slice_u64(ferry_slice(text, digits), 1u << 30, &n) < 0)
+        return FERRY_EUSAGE;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(text + digits, units[i].name) == 0) {
+            *out = n * units[i].ms;
+            return 0;
+        }
+    return FERRY_EUSAGE;
+}
+
 int ferry_cli_written(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -102,12 +130,12 @@ static void usage(FILE *to)
     fputs("\nferry help COMMAND shows what a command takes.\n", to);
 }
 
-static int run(const char *name, int argc, char **argv)
+static int run(const char *command, int argc, char **argv)
 {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (strcmp(name, commands[i].name) == 0)
+        if (strcmp(command, commands[i].name) == 0)
             return commands[i].run(argc, argv);
-    ferry_cli_say("there is no command '%s'; ferry help lists them", name);
+    ferry_cli_say("there is no command '%s'; ferry help lists them", command);
     return FERRY_EXIT_USAGE;
 }
 
@@ -136,6 +164,10 @@ static void open_standard_descriptors(void)
 int main(int argc, char **argv)
 {
     open_standard_descriptors();
+    if (strcmp(basename(argc ? argv[0] : ""), "spawn-fcgi") == 0) {
+        name = "spawn-fcgi";
+        return ferry_cli_spawn(argc, argv);
+    }
     if (argc < 2) {
         usage(stderr);
         return FERRY_EXIT_USAGE;
