@@ -453,7 +453,7 @@ static inline struct server start(int family, const struct ferry_app_opts *given
     assert_int_equal(getsockname(fd, (struct sockaddr *)&s.addr, &s.len), 0);
     if (given)
         opts = *given;
-    opts.handle = handle;
+    opts.handle = opts.handle ? opts.handle : handle;
     opts.io = io;
     if (!opts.web_server_addrs)
         opts.web_server_addrs = "";
