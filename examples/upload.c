@@ -11,8 +11,6 @@
  *
  *     curl -F greeting=hello -F picture=@cat.jpg http://localhost:8080/
  */
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "ferry/app.h"
@@ -122,22 +120,7 @@ static void handle(struct ferry_request *r)
 int main(int argc, char **argv)
 {
     struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
-    struct ferry_app *app;
-    int err;
 
     opts.handle = handle;
-    err = ferry_app_new(&opts, &app);
-    if (err < 0) {
-        fprintf(stderr, "upload: %s\n", ferry_strerror(err));
-        return 1;
-    }
-    err = ferry_app_listen(app, argc > 1 ? argv[1] : NULL);
-    if (err < 0)
-        fprintf(stderr, "upload: %s: %s\n", argc > 1 ? argv[1] : "descriptor 0",
-                ferry_app_why(app));
-    else if ((err = ferry_app_stop_on(app, SIGTERM)) < 0 ||
-             (err = ferry_app_stop_on(app, SIGINT)) < 0 || (err = ferry_app_run(app)) < 0)
-        fprintf(stderr, "upload: %s\n", ferry_strerror(err));
-    ferry_app_free(app);
-    return err < 0;
+    return ferry_app_main(&opts, argc > 1 ? argv[1] : NULL);
 }

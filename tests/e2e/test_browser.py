@@ -89,6 +89,34 @@ def test_the_demo(chromium, folder):
         picture(chromium, "demo-used")
 
 
+def test_the_upload_example(chromium, folder):
+    with serving(folder / "run", "--spawn", BUILD / "examples" / "upload") as ferry, without_complaints(chromium):
+        chromium.get(f"http://localhost:{ferry.port}/")
+        greeting = chromium.find_element(By.NAME, "greeting")
+        greeting.clear()
+        greeting.send_keys("<i>h\xe9</i> & \"more\"")
+        names = ("no\"te \xe9.txt", "semi;colon=%22.txt")
+        for name in names:
+            (folder / name).write_bytes(b"\r\n--\r\n")
+        chromium.find_element(By.NAME, "files").send_keys("\n".join(str(folder / name) for name in names))
+        picture(chromium, "upload")
+        chromium.find_element(By.CSS_SELECTOR, "button").click()
+        wait_until(lambda: "3 arrived" in text_of(chromium))
+        answer = text_of(chromium)
+        assert "greeting <i>h\xe9</i> & \"more\"" in answer
+        # Browsers write a quote as %22, and do not say whether it was one (URL: html.spec.whatwg.org, multipart-form-data).
+        for name in names:
+            assert f"files {name.replace(chr(34), '%22')} text/plain 6 bytes" in answer
+        picture(chromium, "upload-done")
+
+        # A form without a file says so, with an empty name.
+        chromium.find_element(By.LINK_TEXT, "Again").click()
+        wait_until(lambda: "Send something" in text_of(chromium))
+        chromium.find_element(By.CSS_SELECTOR, "button").click()
+        wait_until(lambda: "2 arrived" in text_of(chromium))
+        assert "greeting hello" in text_of(chromium) and "application/octet-stream 0 bytes" in text_of(chromium)
+
+
 @pytest.mark.skipif(not (PACKAGE / "install.php").exists(), reason="dokuwiki is not installed")
 def test_a_wiki_is_installed_and_written_in(chromium, folder):
     def fill(name, value):
