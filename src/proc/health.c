@@ -39,10 +39,14 @@ static int ask(struct ferry_manager *m, struct ferry__health *h, int listener,
     return err;
 }
 
-static void over(struct ferry_manager *m, struct ferry__health *h)
+/* One that was not answered may lie in the queue, although it is closed. */
+static void over(struct ferry_manager *m, struct ferry__health *h, int err)
 {
     h->running = false;
     m->probes--;
+    if (err == -ETIMEDOUT || err == -ECANCELED)
+        m->probes_left++;
+    ferry__manager_wake(m);
 }
 
 /* -- ready? ----------------------------------------------------------------------------------- */
@@ -53,7 +57,7 @@ static void probe_done(struct ferry__ping *ping, int err, const char *why)
     struct ferry_manager *m = p->manager;
 
     (void)why;
-    over(m, &p->health);
+    over(m, &p->health, err);
     if (p->state == FERRY__ENDED) {
         ferry__member_maybe_free(p);
         return;
@@ -119,7 +123,7 @@ static void member_answered(struct ferry__ping *ping, int err, const char *why)
     struct ferry__member *p = ferry_container(ping, struct ferry__member, health.ping);
     struct ferry_manager *m = p->manager;
 
-    over(m, &p->health);
+    over(m, &p->health, err);
     if (p->state == FERRY__ENDED)
         ferry__member_maybe_free(p);
     else if (p->state == FERRY__READY && failed(m, &p->health, err, why))
@@ -132,7 +136,7 @@ static void pool_answered(struct ferry__ping *ping, int err, const char *why)
     struct ferry_manager *m = ferry_container(ping, struct ferry_manager, health.ping);
     struct ferry__member *p;
 
-    over(m, &m->health);
+    over(m, &m->health, err);
     ferry__manager_maybe_close(m);
     if (ferry__manager_is_over(m) || !failed(m, &m->health, err, why))
         return;

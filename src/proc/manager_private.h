@@ -107,7 +107,8 @@ struct ferry_manager {
     uint64_t pressed_ms;    /* when somebody was last seen in the queue */
     uint64_t sampled_ms;
     struct ferry__health health; /* of the shared socket */
-    unsigned probes;             /* our own connections that wait at the shared socket */
+    /* Our own connections that may wait at the shared socket: open, and already given up. */
+    unsigned probes, probes_left;
 
     struct ferry_manager_status totals; /* the counters alone */
     uint64_t last_end_ms;

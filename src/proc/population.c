@@ -163,15 +163,18 @@ static bool all_full(const struct ferry_manager *m)
     return n > 0;
 }
 
+/* Who waits, but for ourselves. */
 static uint32_t queued(struct ferry_manager *m)
 {
     struct ferry__backlog b;
+    uint32_t ours;
 
     if (ferry__backlog_read(&m->diag, m->slots[0].listener, &b) < 0)
         return 0;
-    if (!b.exact)
-        return m->probes ? 0 : b.queued;
-    return b.queued > m->probes ? b.queued - m->probes : 0;
+    if (m->probes_left > b.queued)
+        m->probes_left = b.queued;
+    ours = m->probes + m->probes_left;
+    return b.queued > ours ? b.queued - ours : 0;
 }
 
 static void want_more(struct ferry_manager *m, unsigned n)

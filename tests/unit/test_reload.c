@@ -261,7 +261,7 @@ static void a_hundred_under_load(void **state)
     }
     pool_pass(p, 100);
     pool_load_end(&load, &score);
-    print_message("%lu answers\n", score.answers);
+    print_message("# %lu answers\n", score.answers);
     assert_true(score.answers > 100);
     assert_int_equal(score.refused, 0);
     assert_int_equal(score.cut, 0);
@@ -293,7 +293,7 @@ static void kills_under_load(void **state)
     wait_count(p, pool_ready, 4);
     pool_pass(p, 100);
     pool_load_end(&load, &score);
-    print_message("%lu answers, %lu cut\n", score.answers, score.cut);
+    print_message("# %lu answers, %lu cut\n", score.answers, score.cut);
     assert_true(score.answers > 100);
     assert_int_equal(score.refused, 0);
     assert_true(score.cut <= KILLS * CLIENTS);
