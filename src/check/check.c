@@ -125,7 +125,7 @@ static void run_after(struct ferry_check *c)
     }
 }
 
-static void clear(struct ferry_check *c)
+void ferry_check_clear(struct ferry_check *c)
 {
     struct chunk *chunk = c->memory, *next;
 
@@ -134,6 +134,7 @@ static void clear(struct ferry_check *c)
         next = chunk->next;
         free(chunk);
     }
+    c->memory = NULL;
     ferry_talk_fini(&c->talk);
 }
 
@@ -174,7 +175,7 @@ unsigned ferry_check_run(const struct ferry_check_suite *suite, const struct fer
             r.ms = (unsigned)(ferry_check_now() - start);
             ferry_report_result(report, &r);
             failed += c.outcome == FERRY_FAILED && ferry_strength_is_required(c.at->strength);
-            clear(&c);
+            ferry_check_clear(&c);
         }
     return failed;
 }

@@ -3,6 +3,7 @@
 #define FERRY_CHECK_CHECK_H
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -80,6 +81,7 @@ struct ferry_check_opts {
     size_t nparams;
     unsigned role; /* FERRY_RESPONDER and so on, for cases of any role; 0: the responder */
     bool verbose;
+    const volatile sig_atomic_t *stop; /* becomes true: no further case is run; NULL */
 };
 
 #define FERRY_CHECK_TIMEOUT_MS 2000
@@ -121,6 +123,9 @@ _Noreturn void ferry_check_skip(struct ferry_check *, const char *fmt, ...)
 
 /* Zeroed memory that goes with the case; never NULL (without memory the case is left). */
 void *ferry_check_alloc(struct ferry_check *, size_t n);
+
+/* Releases what a case has: for what a suite runs beside its cases in a struct of its own. */
+void ferry_check_clear(struct ferry_check *);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t ferry_check_now(void);

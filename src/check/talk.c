@@ -14,7 +14,8 @@
 #include "ferry/params.h"
 #include "ferry/record.h"
 
-#define SHOWN_MAX 40 /* characters of content */
+#define LINE_MAX 73  /* columns, behind an indent of seven */
+#define SHOWN_MIN 16 /* characters of content, whatever that gives */
 
 /* A line being made. */
 struct text {
@@ -75,10 +76,20 @@ const char *ferry_talk_type(unsigned type, char *buf)
     return buf;
 }
 
+/* How much content there is room for, and for the words behind it. */
+static size_t room(const struct text *t)
+{
+    size_t behind = sizeof "\"...\" 65535 bytes}";
+
+    return t->len + behind + SHOWN_MIN < LINE_MAX ? LINE_MAX - behind - t->len : SHOWN_MIN;
+}
+
 static void add_quoted(struct text *t, const unsigned char *p, size_t n)
 {
+    size_t max = room(t);
+
     add(t, "\"");
-    if (add_escaped(t, p, n, SHOWN_MAX))
+    if (add_escaped(t, p, n, max))
         add(t, "\"");
     else
         add(t, "...\" %zu bytes", n);
@@ -89,7 +100,7 @@ static bool add_pairs(struct text *t, const unsigned char *p, size_t n)
 {
     struct text pairs = {.len = 0};
     struct ferry_param pair;
-    size_t at = 0;
+    size_t at = 0, max = room(t);
     bool cut = false;
 
     while (at < n) {
@@ -98,13 +109,13 @@ static bool add_pairs(struct text *t, const unsigned char *p, size_t n)
         if (took <= 0)
             return false;
         if (!cut) {
-            size_t left = SHOWN_MAX + 12 > pairs.len ? SHOWN_MAX + 12 - pairs.len : 0;
+            size_t left = max > pairs.len ? max - pairs.len : 0;
 
             if (at)
                 add(&pairs, ", ");
             cut = !add_escaped(&pairs, (const unsigned char *)pair.name.p, pair.name.len, left);
             if (!cut && pair.value.len) {
-                left = SHOWN_MAX + 12 > pairs.len ? SHOWN_MAX + 12 - pairs.len : 0;
+                left = max > pairs.len ? max - pairs.len : 0;
                 add(&pairs, " = ");
                 cut =
                     !add_escaped(&pairs, (const unsigned char *)pair.value.p, pair.value.len, left);

@@ -23,7 +23,8 @@ static const struct {
     {"serve", ferry_cli_serve,
      "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
     {"spawn", ferry_cli_spawn, "start a FastCGI program behind a socket, and keep it running"},
-    {"check", ferry_cli_check_gateway, "check a web server against the FastCGI specification"},
+    {"check", ferry_cli_check,
+     "check a FastCGI application, or a web server, against the specification"},
     {"help", help, "show this, or the help of a command"},
     {"version", version, "show the version"},
 };

@@ -31,7 +31,7 @@ static void the_notation(void **state)
         {FERRY_STDOUT, 2, "a\"\r\n\33\377\\x", 8, "{STDOUT, 2, \"a\\\"\\r\\n\\x1b\\xff\\\\x\"}"},
         {77, 0, "", 0, "{type 77, 0, \"\"}"},
         {FERRY_STDIN, 1, "aaaaaaaabbbbbbbbaaaaaaaabbbbbbbbaaaaaaaabbbbbbbb", 48,
-         "{STDIN, 1, \"aaaaaaaabbbbbbbbaaaaaaaabbbbbbbbaaaaa...\" 48 bytes}"},
+         "{STDIN, 1, \"aaaaaaaabbbbbbbbaaaaaaaabbb...\" 48 bytes}"},
     };
     char buf[FERRY_TALK_LINE_MAX], want[FERRY_TALK_LINE_MAX];
 
