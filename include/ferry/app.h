@@ -85,12 +85,14 @@ struct ferry_app_opts {
                           runs in the loop's */
     unsigned idle_ms;  /* a connection with no request is closed after so long; 0 means 90,000 */
     unsigned stall_ms; /* a peer that takes nothing of what waits for it for so long is cut off, and
-                          a request whose input stops before its end is aborted; 0 means 60,000 */
+                          a request whose input stops before its end is aborted; 0 means 60,000.
+                          Both are never early, and late by half as long or 10 seconds at most */
     /* After so many requests it stops as by ferry_app_stop, to be started afresh by whoever keeps
      * it running; 0 takes the environment variable FERRY_MAX_REQUESTS, or else means never. */
     unsigned long long requests_total_max;
-    /* Told what a peer did against the protocol and was cut off for, and what is wrong with the
-     * environment (section 7): one line without its end, to be escaped. NULL: syslog. */
+    /* Told what a peer did against the protocol and was cut off for, whom it did not let in, and
+     * what is wrong with the environment (section 7): one line without its end, to be escaped.
+     * About peers at most ten in ten seconds. Also called from ferry_app_new. NULL: syslog. */
     void (*report)(struct ferry_app *, const char *text);
 };
 
@@ -152,15 +154,17 @@ int ferry_app_stop_on(struct ferry_app *, int signo);
 /*
  * Serves until it is stopped: what the program should then exit with, which is 0 (section 7), or as
  * plain CGI the app status of the one request; or -errno when the event loop failed. When
- * NOTIFY_SOCKET is in the environment, systemd or ferry spawn is told READY=1 and STOPPING=1.
+ * NOTIFY_SOCKET is in the environment, systemd or ferry spawn is told READY=1 and STOPPING=1; with
+ * FERRY_STATS=1 too, its load: X_FERRY_REQUESTS, how many it has had, and X_FERRY_ACTIVE, how many
+ * there are now, when they have changed and once a second at most.
  */
 FERRY_MUST_CHECK
 int ferry_app_run(struct ferry_app *);
 
 /*
- * Accepts no more, finishes what runs, closes connections as they become idle, and lets
- * ferry_app_run return. A second call, or stop_max_ms, aborts what still runs. From any thread and
- * from signal handlers.
+ * Accepts no more, finishes what runs, closes connections as they become idle (a new one when it
+ * has had its first request, or has brought none for half a second), and lets ferry_app_run return.
+ * A second call, or stop_max_ms, aborts what still runs. From any thread and from signal handlers.
  */
 void ferry_app_stop(struct ferry_app *);
 

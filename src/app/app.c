@@ -13,6 +13,9 @@
 
 #include "app/app.h"
 
+/* How long a stop waits for the first request of a new connection. */
+#define FRESH_MS 500
+
 /* -- settling
  * ------------------------------------------------------------------------------------------------
  */
@@ -106,8 +109,31 @@ static struct ferry_app_opts defaults(const struct ferry_app_opts *given)
     o.output_mark = o.output_mark ? o.output_mark : 256 << 10;
     o.output_max = o.output_max ? o.output_max : 8 << 20;
     o.stop_max_ms = o.stop_max_ms ? o.stop_max_ms : 30000;
-    o.web_server_addrs = o.web_server_addrs ? o.web_server_addrs : getenv("FCGI_WEB_SERVER_ADDRS");
+    o.idle_ms = o.idle_ms ? o.idle_ms : 90000;
+    o.stall_ms = o.stall_ms ? o.stall_ms : 60000;
     return o;
+}
+
+/* What the environment says where the options do not (sections 3.2 and 7). */
+static int read_environment(struct ferry_app *app)
+{
+    const char *list = app->opts.web_server_addrs, *max = getenv("FERRY_MAX_REQUESTS");
+    uint64_t n;
+    int err;
+
+    list = list ? list : getenv("FCGI_WEB_SERVER_ADDRS");
+    err = ferry__addrs_parse(&app->allowed, list);
+    if (err == FERRY_EUSAGE || err == FERRY_ELIMIT) {
+        ferry__report(app, "FCGI_WEB_SERVER_ADDRS is no list of addresses: %s", list);
+        return FERRY_EUSAGE;
+    }
+    if (app->opts.requests_total_max || !max || !*max)
+        return err;
+    if (ferry_slice_u64(ferry_slice_z(max), UINT64_MAX, &n) == 0)
+        app->opts.requests_total_max = n;
+    else
+        ferry__report(app, "FERRY_MAX_REQUESTS is no number: %s", max);
+    return err;
 }
 
 static int backend(const char *name, enum ferry_io *out)
@@ -139,6 +165,14 @@ static void stopped_too_long(struct ferry_timer *t)
     cut_all(ferry_container(t, struct ferry_app, stop_timer));
 }
 
+static void stopped_long_enough(struct ferry_timer *t)
+{
+    struct ferry_app *app = ferry_container(t, struct ferry_app, fresh_timer);
+
+    ferry_list_each (at, next, &app->peers)
+        ferry__peer_drain(ferry_container(at, struct ferry__peer, link), true);
+}
+
 int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
 {
     struct ferry_app *app;
@@ -154,6 +188,7 @@ int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
     app->why = "";
     app->static_block = (struct ferry_block){.put = static_block_never_ends, .refs = 1};
     ferry_list_init(&app->listeners);
+    ferry_list_init(&app->parked);
     ferry_list_init(&app->peers);
     ferry_list_init(&app->orphans);
     ferry_list_init(&app->poked);
@@ -162,10 +197,12 @@ int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
     ferry_list_init(&app->idle_requests);
     ferry_task_init(&app->settle, settle_later);
     ferry_timer_init(&app->stop_timer, stopped_too_long);
+    ferry_timer_init(&app->fresh_timer, stopped_long_enough);
+    ferry__notify_init(&app->notify);
+    ferry__deadlines_init(app);
     sigemptyset(&app->signal_set);
     app->signals.fd = -1;
-    if ((err = backend(app->opts.io, &io)) < 0 ||
-        (err = ferry__addrs_parse(&app->allowed, app->opts.web_server_addrs)) < 0 ||
+    if ((err = backend(app->opts.io, &io)) < 0 || (err = read_environment(app)) < 0 ||
         (err = fill_standard_descriptors()) < 0 || (err = ferry_loop_new(io, &app->loop)) < 0) {
         ferry__addrs_fini(&app->allowed);
         free(app);
@@ -193,6 +230,9 @@ void ferry_app_free(struct ferry_app *app)
     if (app->signals.fd >= 0)
         close(app->signals.fd);
     ferry_timer_stop(&app->stop_timer);
+    ferry_timer_stop(&app->fresh_timer);
+    ferry_timer_stop(&app->sweep);
+    ferry__notify_fini(&app->notify);
     ferry_task_cancel(&app->settle);
     ferry_list_each (at, next, &app->orphans)
         ferry__request_recycle(ferry_container(at, struct ferry_request, link));
@@ -217,24 +257,27 @@ void ferry_app_stop(struct ferry_app *app)
     ferry_loop_stop(app->loop);
 }
 
+/* Connections that have had a request begin no other. One that was accepted a moment ago may be
+ * about to bring its first, which nobody else can answer. */
 static void begin_stop(struct ferry_app *app)
 {
-    app->stopping = true;
-    ferry__listeners_close(app);
-    ferry_timer_set(app->loop, &app->stop_timer, ferry_loop_now(app->loop) + app->opts.stop_max_ms);
-    ferry_list_each (at, next, &app->peers) {
-        struct ferry__peer *p = ferry_container(at, struct ferry__peer, link);
+    uint64_t now = ferry_loop_now(app->loop);
 
-        ferry_conn_drain(p->fcgi);
-        ferry_pump_kick(&p->pump);
-    }
+    app->stopping = true;
+    ferry__notify_stopping(app);
+    ferry__listeners_close(app);
+    ferry__parked_open(app);
+    ferry_timer_set(app->loop, &app->stop_timer, now + app->opts.stop_max_ms);
+    ferry_timer_set(app->loop, &app->fresh_timer, now + FRESH_MS);
+    ferry_list_each (at, next, &app->peers)
+        ferry__peer_drain(ferry_container(at, struct ferry__peer, link), false);
 }
 
 static void look_for_stops(struct ferry_app *app)
 {
     unsigned stops = atomic_load(&app->stops);
 
-    if (stops == app->stops_seen)
+    if (stops == app->stops_seen && !app->worn)
         return;
     app->stops_seen = stops;
     if (!app->stopping)
@@ -247,6 +290,8 @@ int ferry_app_run(struct ferry_app *app)
 {
     int err = app->cgi ? ferry__cgi_start(app->cgi) : 0;
 
+    if (err == 0 && !app->cgi)
+        ferry__notify_ready(app);
     while (err == 0) {
         look_for_stops(app);
         if (app->stopping && ferry__app_is_over(app))

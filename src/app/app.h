@@ -51,7 +51,11 @@ struct ferry__peer {
     uint64_t sent;              /* bytes that left, ever */
     unsigned held;              /* streams whose unread bytes keep it from being read */
     bool closing;
-    bool large; /* it is read in large blocks */
+    bool large;     /* it is read in large blocks */
+    unsigned begun; /* requests, ever */
+    /* As the last sweep saw it, and since when: see deadlines.c. */
+    unsigned seen_begun;
+    uint64_t seen_sent, idle_since, stuck_since;
 };
 
 /* One of a request's input streams. */
@@ -89,6 +93,7 @@ struct ferry_request {
     int err;        /* the first of its output */
     int app_status;
     const char *peer_text;
+    uint64_t got, seen_got, silent_since; /* bytes of its input: see deadlines.c */
     uint64_t own;       /* bytes of its output queued since it last had none waiting ... */
     uint64_t own_until; /* ... which all left when the peer has sent so many */
 
@@ -110,8 +115,29 @@ struct ferry__listener {
     struct ferry_app *app;
     struct ferry_list link;
     int fd;
-    bool open; /* the loop has it */
+    bool open;    /* the loop has it */
+    bool closing; /* and is about to let go of it */
     struct ferry_addr addr;
+};
+
+/* A connection that came when there were enough. */
+struct ferry__parked {
+    struct ferry_list link;
+    int fd;
+};
+
+struct ferry__notify {
+    int fd; /* connected to NOTIFY_SOCKET, or -1 */
+    bool load, armed;
+    struct ferry_timer timer;
+    uint64_t told_ms;
+    unsigned long long told_total;
+    unsigned told_active;
+};
+
+struct ferry__report_rate {
+    uint64_t since_ms;
+    unsigned told, kept; /* lines since then, and those that were not told */
 };
 
 struct ferry__cgi;
@@ -120,17 +146,22 @@ struct ferry_app {
     struct ferry_app_opts opts; /* every default filled in */
     struct ferry_loop *loop;
     struct ferry__addrs allowed;
-    struct ferry_list listeners, peers, orphans;
+    struct ferry_list listeners, parked, peers, orphans;
     struct ferry__cgi *cgi; /* it was started as plain CGI */
     struct ferry_list poked, dirty;
     struct ferry_list idle_peers, idle_requests; /* kept for the next, at most IDLE_MAX each */
     unsigned npeers, nrequests, nidle_peers, nidle_requests;
+    unsigned long long total; /* requests, ever */
+    struct ferry__notify notify;
+    struct ferry__report_rate rate;
+    struct ferry_timer sweep;
     struct ferry_task settle; /* what was poked while poking */
-    struct ferry_timer stop_timer;
+    struct ferry_timer stop_timer, fresh_timer;
     struct ferry_watch signals;
     sigset_t signal_set;
     bool watching; /* `signals` is on the loop */
-    bool settling, stopping, cut, full;
+    bool settling, stopping, cut, full, sweeping;
+    bool worn;         /* it has had as many requests as it may */
     atomic_uint stops; /* calls of ferry_app_stop */
     unsigned stops_seen;
     const char *why;
@@ -156,8 +187,37 @@ void ferry__app_full(struct ferry_app *);
 /* A peer, a listener or a request went: may more be accepted, is the application at its end? */
 void ferry__app_fewer(struct ferry_app *);
 void ferry__listeners_close(struct ferry_app *);
+/* Opens the connections that are parked, as far as there may be more. */
+void ferry__parked_open(struct ferry_app *);
 bool ferry__listeners_are_open(const struct ferry_app *);
 void ferry__listeners_free(struct ferry_app *);
+
+/* -- report.c */
+
+void ferry__report(struct ferry_app *, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* What the peer of a connection did; with a rate. */
+void ferry__report_peer(struct ferry_app *, int fd, const char *what);
+
+/* -- notify.c */
+
+void ferry__notify_init(struct ferry__notify *);
+void ferry__notify_fini(struct ferry__notify *);
+void ferry__notify_ready(struct ferry_app *);
+void ferry__notify_stopping(struct ferry_app *);
+void ferry__notify_load(struct ferry_app *);
+
+/* A request came or went. */
+static inline void ferry__notify_changed(struct ferry_app *app)
+{
+    if (__builtin_expect(app->notify.load, 0) && !app->notify.armed)
+        ferry__notify_load(app);
+}
+
+/* -- deadlines.c */
+
+void ferry__deadlines_init(struct ferry_app *);
+void ferry__deadlines_watch(struct ferry_app *); /* there is a connection */
 
 /* -- cgi.c: the request of a program that was started as plain CGI */
 
@@ -177,6 +237,8 @@ void ferry__cgi_free(struct ferry__cgi *); /* one that does not run, or NULL */
 /* Both take over fd. */
 void ferry__peer_accept(struct ferry_app *, int fd);
 int ferry__peer_open(struct ferry_app *, int fd); /* whoever it is: 0 or -errno */
+/* It begins no more requests. One that has had none yet may begin one, unless `at_once`. */
+void ferry__peer_drain(struct ferry__peer *, bool at_once);
 /* Aborts its requests and closes it. */
 void ferry__peer_cut(struct ferry__peer *);
 void ferry__peer_free(struct ferry__peer *);

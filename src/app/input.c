@@ -38,6 +38,7 @@ static void poke(struct ferry_request *r, const struct ferry__input *in)
 void ferry__input_add(struct ferry_request *r, struct ferry__input *in, struct ferry_block *b,
                       struct ferry_slice bytes)
 {
+    r->got += bytes.len;
     if (r->aborted || r->finished)
         return;
     if (b && bytes.len >= b->cap / 4)

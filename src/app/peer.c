@@ -46,12 +46,27 @@ static void begin(struct ferry__peer *p, const struct ferry_conn_event *ev)
     struct ferry_request *r =
         app->nrequests < app->opts.requests_max ? ferry__request_new(p, ev) : NULL;
 
+    p->begun++;
+    app->total++;
+    if (app->total == app->opts.requests_total_max) {
+        app->worn = true;
+        ferry_loop_stop(app->loop);
+    }
+    ferry__notify_changed(app);
+    if (app->stopping)
+        ferry_conn_drain(p->fcgi);
     if (r)
         ferry_conn_set_user(p->fcgi, ev->id, r);
     else
         refuse(p, ev->id);
     if (ferry_conn_active(p->fcgi) > 1)
         read_large(p);
+}
+
+static void broke_protocol(struct ferry__peer *p, const char *what)
+{
+    ferry__report_peer(p->app, p->pump.stream.fd, what);
+    ferry__peer_cut(p);
 }
 
 static void params_end(struct ferry__peer *p, struct ferry_request *r)
@@ -62,7 +77,7 @@ static void params_end(struct ferry__peer *p, struct ferry_request *r)
         r->params_ended = true;
         ferry__request_poke(r, FERRY__POKE_START);
     } else if (err == FERRY_EPROTOCOL) {
-        ferry__peer_cut(p);
+        broke_protocol(p, "the last pair of PARAMS is not whole");
     } else {
         refuse(p, r->id);
         ferry__request_recycle(r);
@@ -148,8 +163,8 @@ static void ready(struct ferry_pump *pump)
 
     while (!p->closing && (n = ferry_conn_event(p->fcgi, &ev)) > 0)
         on_event(p, &ev);
-    if (n < 0)
-        ferry__peer_cut(p);
+    if (n < 0 && !p->closing)
+        broke_protocol(p, ferry_conn_error_text(p->fcgi));
     if (p->closing || pump->in.len == 0)
         ferry__app_settle(p->app);
 }
@@ -266,12 +281,25 @@ int ferry__peer_open(struct ferry_app *app, int fd)
         return err;
     }
     ferry_list_push(&app->peers, &p->link);
+    ferry__deadlines_watch(app);
     return 0;
+}
+
+void ferry__peer_drain(struct ferry__peer *p, bool at_once)
+{
+    if (p->begun == 0 && !at_once)
+        return;
+    ferry_conn_drain(p->fcgi);
+    ferry_pump_kick(&p->pump);
 }
 
 void ferry__peer_accept(struct ferry_app *app, int fd)
 {
-    if (app->stopping || !is_allowed(app, fd))
+    bool allowed = is_allowed(app, fd);
+
+    if (!allowed)
+        ferry__report_peer(app, fd, "is not in FCGI_WEB_SERVER_ADDRS");
+    if (app->cut || !allowed)
         close(fd);
     else if (ferry__peer_open(app, fd) == 0 && app->npeers >= app->opts.conns_max)
         ferry__app_full(app);

@@ -148,6 +148,7 @@ void ferry__request_recycle(struct ferry_request *r)
     ferry__arena_fini(&r->arena);
     ferry_block_unref(r->params_block);
     app->nrequests--;
+    ferry__notify_changed(app);
     if (app->nidle_requests < FERRY__IDLE_MAX) {
         app->nidle_requests++;
         ferry_list_push_front(&app->idle_requests, &r->link);

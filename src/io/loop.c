@@ -405,7 +405,9 @@ void ferry_listener_close(struct ferry_listener *l, bool close_fd)
 
 void ferry__listener_accepted(struct ferry_listener *l, int fd)
 {
-    if (fd >= 0 && l->state & FERRY__SHUT)
+    if (fd >= 0 && l->state & FERRY__SHUT && l->late)
+        l->late(l, fd);
+    else if (fd >= 0 && l->state & FERRY__SHUT)
         close(fd);
     else if (fd >= 0)
         l->accepted(l, fd);

@@ -95,6 +95,9 @@ struct ferry_listener {
     /* A connection: non-blocking, close-on-exec, yours to close. EMFILE and the like pause the
      * listener by themselves. */
     void (*accepted)(struct ferry_listener *, int fd);
+    /* One that the kernel had accepted before it knew that the listener is closed; yours to close.
+     * NULL: the loop closes it. */
+    void (*late)(struct ferry_listener *, int fd);
     void (*closed)(
         struct ferry_listener *); /* after ferry_listener_close: the memory is the caller's again */
     /* the loop's own */

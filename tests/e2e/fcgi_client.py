@@ -3,6 +3,7 @@
 import socket
 import struct
 
+from conftest import wait_until
 from fakeapp import BEGIN, DATA, END, PARAMS, STDERR, STDIN, STDOUT, pair, record
 
 RESPONDER, AUTHORIZER, FILTER = 1, 2, 3
@@ -20,14 +21,21 @@ class Answer:
 
 class Fcgi:
     def __init__(self, address, timeout=20):
-        """A path, a (host, port), or a connected socket."""
+        """A path, which may be bound but not listened on yet, a (host, port), or a connected socket."""
         if isinstance(address, socket.socket):
             self.socket = address
         else:
             self.socket = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
             self.socket.settimeout(timeout)
-            self.socket.connect(address if isinstance(address, tuple) else str(address))
+            wait_until(lambda: self.connect(address if isinstance(address, tuple) else str(address)))
         self.buffer = b""
+
+    def connect(self, address):
+        try:
+            self.socket.connect(address)
+            return True
+        except ConnectionRefusedError:
+            return False
 
     def __enter__(self):
         return self

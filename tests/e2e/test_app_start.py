@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """How a program written with the library is started and ended: by a web server, by systemd, by hand, as plain CGI."""
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import BUILD, IO, wait_until
+from fakeapp import STDIN
 from fcgi_client import Fcgi
 
 HELLO = str(BUILD / "examples" / "hello")
@@ -124,15 +127,24 @@ def launch(run, fds, *args, count=None, pid=0, **kw):
                len(fds) if count is None else count, HELLO, *args, pass_fds=[s.fileno() for s in fds], **kw)
 
 
+def sockets_of(pid):
+    found = []
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(fd))
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return [name for name in found if name.startswith("socket:")]
+
+
 def test_systemds_sockets_are_served(run, folder):
     with listener(path=folder / "a") as a, listener(socket.AF_INET) as b:
         p = launch(run, [a, b])
         for s in (a, b):
             with connect(s) as c:
                 says_hello(c)
-        # Those that it was started with are for it alone.
-        open_now = {os.readlink(f"/proc/{p.pid}/fd/{n}") for n in os.listdir(f"/proc/{p.pid}/fd")}
-        assert len([n for n in open_now if n.startswith("socket:")]) == 2
+        # Each is open once, and nothing else is when the connections have gone.
+        wait_until(lambda: len(sockets_of(p.pid)) == 2)
         ends_well(p)
 
 
@@ -211,3 +223,130 @@ def test_as_plain_cgi_it_does_not_speak_of_itself(run, folder):
         assert cgi(run, REQUEST_URI="/", NOTIFY_SOCKET=str(folder / "notify"))[0] == 0
         with pytest.raises(BlockingIOError):
             s.recv(1000)
+
+
+# -- what it tells whoever started it --
+
+class Notified:
+    """NOTIFY_SOCKET, and what came there."""
+
+    def __init__(self, name):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(name)
+        self.socket.settimeout(20)
+
+    def next(self):
+        return self.socket.recv(4096).decode()
+
+    def silent(self, seconds):
+        self.socket.settimeout(seconds)
+        try:
+            return self.socket.recv(4096) is None
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(20)
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_it_says_when_it_serves_and_when_it_stops(run, folder, abstract):
+    path = str(folder / "notify")
+    notified = Notified("\0" + path if abstract else path)
+    p = run(HELLO, f"unix:{folder}/s", IO, env={"NOTIFY_SOCKET": "@" + path if abstract else path})
+    assert notified.next() == "READY=1"
+    with Fcgi(folder / "s") as c:  # it listens by then
+        says_hello(c)
+        assert notified.silent(1.5)
+        p.terminate()
+        assert notified.next() == "STOPPING=1"
+        assert p.wait(20) == 0
+
+
+def test_it_tells_its_load_to_ferry_spawn(run, folder):
+    notified = Notified(str(folder / "notify"))
+    run(str(BUILD / "examples" / "echo"), f"unix:{folder}/s",
+        env={"NOTIFY_SOCKET": str(folder / "notify"), "FERRY_STATS": "1"})
+    assert notified.next() == "READY=1"
+    with Fcgi(folder / "s") as c:
+        assert notified.silent(0.3)
+        for _ in range(100):
+            c.ask({"QUERY_STRING": "msg=x"})
+        first = time.monotonic()
+        assert notified.next() == "X_FERRY_REQUESTS=100\nX_FERRY_ACTIVE=0"
+        for request_id in (1, 2, 3):
+            c.begin({"QUERY_STRING": "msg=sleep"}, request_id=request_id)
+            c.stream(STDIN, b"", request_id)
+        assert notified.next() == "X_FERRY_REQUESTS=103\nX_FERRY_ACTIVE=3"
+        assert time.monotonic() - first > 0.9  # not oftener than that
+        assert notified.silent(1.5)  # nothing is new
+    assert notified.next() == "X_FERRY_REQUESTS=103\nX_FERRY_ACTIVE=0"
+
+
+@pytest.mark.parametrize("name", ["relative", "/does/not/exist", "/" + "x" * 200, "@", ""])
+def test_nobody_to_tell_is_no_reason_not_to_serve(run, folder, name):
+    p = run(HELLO, f"unix:{folder}/s", IO, env={"NOTIFY_SOCKET": name, "FERRY_STATS": "1"})
+    wait_until((folder / "s").exists)
+    with Fcgi(folder / "s") as c:
+        says_hello(c)
+    p.terminate()
+    assert p.wait(20) == 0
+
+
+def test_a_manager_that_does_not_read_does_not_stop_it(run, folder):
+    notified = Notified(str(folder / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.connect(str(folder / "notify"))
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.send(b"x")
+    run(HELLO, f"unix:{folder}/s", IO, env={"NOTIFY_SOCKET": str(folder / "notify"), "FERRY_STATS": "1"})
+    wait_until((folder / "s").exists)
+    with Fcgi(folder / "s") as c:
+        says_hello(c)
+    assert notified.next() == "x"
+
+
+# -- its end --
+
+def test_it_ends_after_so_many_requests(run, folder):
+    p = run(HELLO, f"unix:{folder}/s", IO, env={"FERRY_MAX_REQUESTS": "3"})
+    wait_until((folder / "s").exists)
+    with Fcgi(folder / "s") as c:
+        for _ in range(3):
+            says_hello(c)
+        assert c.closed()
+    assert p.wait(20) == 0
+    assert not (folder / "s").exists()
+
+
+def test_no_signal_is_lost(run, folder):
+    """A-ERR-2: whenever it comes, before, in or behind an accept, the program ends, and with 0 once it serves."""
+    for i in range(60):
+        notified = Notified(f"\0{folder}/{i}")
+        p = run(HELLO, f"unix:{folder}/s", IO, env={"NOTIFY_SOCKET": f"@{folder}/{i}"})
+        assert notified.next() == "READY=1"
+        if i % 3:
+            time.sleep(i / 20000)
+        if i % 2:
+            c = socket.socket(socket.AF_UNIX)
+            c.connect(f"{folder}/s")
+        p.terminate()
+        if i % 2:
+            c.close()
+        assert p.wait(20) == 0
+        notified.socket.close()
+
+
+def test_a_second_signal_does_not_wait(run, folder):
+    p = run(str(BUILD / "examples" / "echo"), f"unix:{folder}/s")
+    wait_until((folder / "s").exists)
+    with Fcgi(folder / "s") as c:
+        c.begin({"QUERY_STRING": "msg=sleep"})
+        c.stream(STDIN, b"")
+        c.ask({"QUERY_STRING": "msg=x"}, request_id=2)
+        p.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            p.wait(0.7)
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(5) == 0
