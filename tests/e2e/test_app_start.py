@@ -20,6 +20,7 @@ import os, sys
 fds = [int(n) for n in sys.argv[1].split(",")]
 for i, fd in enumerate(fds):
     os.dup2(fd, 100 + i)
+    os.close(fd)
 for i in range(len(fds)):
     os.dup2(100 + i, 3 + i)
     os.close(100 + i)
