@@ -145,7 +145,8 @@ int ferry_cookie_set(struct ferry_request *, const struct ferry_cookie *);
  * A request's body of the type application/x-www-form-urlencoded or multipart/form-data (RFC 7578).
  * A form is made of parts: fields, and files when the part has a filename. What is kept in memory
  * is bounded; larger files go to an unlinked temporary file each (in TMPDIR, /var/tmp or /tmp) as
- * they come, so a body of any length costs little memory.
+ * they come, so a body of any length costs little memory. The thread that reads the form writes
+ * the file.
  *
  * Read strictly: lines of a multipart body end with CRLF, each part has a Content-Disposition with
  * one name, and after a boundary comes the end of its line. Preamble and epilogue are dropped,

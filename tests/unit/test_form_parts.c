@@ -5,8 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define MULTIPART "multipart/form-data; boundary=b0"
@@ -377,6 +378,31 @@ static void no_descriptor_stays_open(void **state)
     assert_int_equal(open_files(), before);
 }
 
+/* The disk is full, or as good as: the error of the file is the form's, and nothing stays open. */
+static void the_file_cannot_grow(void **state)
+{
+    static char body[1 << 18];
+    static const char head[] = "--b0\r\nContent-Disposition: form-data; name=f; filename=x\r\n\r\n";
+    struct rlimit was, low;
+    struct ferry_form *f;
+    unsigned before = open_files();
+
+    (void)state;
+    memset(body, 'x', sizeof body);
+    memcpy(body, head, sizeof head - 1);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    low = (struct rlimit){.rlim_cur = 100000, .rlim_max = was.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    f = form_of(MULTIPART, ferry_slice(body, sizeof body), 50000, -1, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(f->err, -EFBIG);
+    assert_string_equal(f->why, "the file cannot be kept");
+    ferry__form_free(f);
+    assert_int_equal(open_files(), before);
+}
+
 static void starve(void *arg)
 {
     static const struct ferry_slice body = FERRY_SLICE_INIT(
@@ -428,6 +454,7 @@ int main(void)
         cmocka_unit_test(memory_is_shared_by_all),
         cmocka_unit_test(parts_are_saved),
         cmocka_unit_test(no_descriptor_stays_open),
+        cmocka_unit_test(the_file_cannot_grow),
         cmocka_unit_test(memory_may_be_out),
         cmocka_unit_test(errors_have_a_status),
     };
