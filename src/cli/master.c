@@ -94,7 +94,11 @@ static void program_said(void *arg, bool ours, struct ferry_slice line)
 static int start_program(struct master *m)
 {
     struct ferry_serve *s = m->serve;
-    struct ferry_program_opts opts = {.program = s->spawn, .log = program_said, .arg = m};
+    struct ferry_program_opts opts = {.program = s->spawn,
+                                      .processes_min = s->processes_min,
+                                      .processes_max = s->processes_max,
+                                      .log = program_said,
+                                      .arg = m};
     char why[PATH_MAX + 256];
     int err = ferry_program_start(m->loop, &opts, &m->program, why, sizeof why);
 
@@ -104,6 +108,9 @@ static int start_program(struct master *m)
     }
     s->has_app = true;
     s->app_addr = *ferry_program_addr(m->program);
+    /* Many requests on one connection would all be one process's. */
+    if (s->processes_max > 1 && s->multiplex == FERRY_MULTIPLEX_AUTO)
+        s->multiplex = FERRY_MULTIPLEX_OFF;
     return 0;
 }
 

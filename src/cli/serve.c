@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "proc/manager.h"
 
 #define SCAN_DEPTH 3
 #define SCAN_ENTRIES 5000
@@ -35,6 +36,8 @@ static const char help_text[] =
     "                          instead of starting PHP; without DIR every path goes to it\n"
     "      --spawn PROGRAM     start PROGRAM as the FastCGI application, with the socket as its "
     "descriptor 0\n"
+    "      --processes N       how many of it, or MIN:MAX: more while connections wait, fewer when "
+    "they are idle (1)\n"
     "      --script FILE       run this one file for every request\n"
     "      --index NAME        directory index and front controller (index.php)\n"
     "      --server-name NAME  what the application is told as SERVER_NAME (the request's host)\n"
@@ -66,13 +69,15 @@ enum {
     OPT_LOG,
     OPT_BODY,
     OPT_HEAD,
-    OPT_SPAWN
+    OPT_SPAWN,
+    OPT_PROCESSES
 };
 
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, 'l'},
     {"app", required_argument, NULL, 'a'},
     {"spawn", required_argument, NULL, OPT_SPAWN},
+    {"processes", required_argument, NULL, OPT_PROCESSES},
     {"script", required_argument, NULL, OPT_SCRIPT},
     {"index", required_argument, NULL, OPT_INDEX},
     {"server-name", required_argument, NULL, OPT_NAME},
@@ -150,6 +155,23 @@ static int take_threads(struct ferry_serve *s, const char *text)
     return 0;
 }
 
+/* N or MIN:MAX */
+static int take_processes(struct ferry_serve *s, const char *text)
+{
+    struct ferry_slice all = ferry_slice_z(text);
+    size_t colon = ferry_slice_find(all, ':');
+    uint64_t min, max;
+
+    if (ferry_slice_u64(ferry_slice_first(all, colon), FERRY_MANAGER_PROCESSES_MAX, &min) < 0 ||
+        ferry_slice_u64(colon < all.len ? ferry_slice_from(all, colon + 1) : all,
+                        FERRY_MANAGER_PROCESSES_MAX, &max) < 0 ||
+        min < 1 || max < min)
+        return usage_error("--processes", text, "must be N or MIN:MAX, of 1 to 1024");
+    s->processes_min = (unsigned)min;
+    s->processes_max = (unsigned)max;
+    return 0;
+}
+
 static int take_option(struct ferry_serve *s, int c)
 {
     switch (c) {
@@ -161,6 +183,8 @@ static int take_option(struct ferry_serve *s, int c)
     case OPT_SPAWN:
         s->spawn = optarg;
         return 0;
+    case OPT_PROCESSES:
+        return take_processes(s, optarg);
     case OPT_SCRIPT:
         s->script = optarg;
         return 0;
@@ -360,6 +384,10 @@ static int check(struct ferry_serve *s)
 
     if (s->app && s->spawn)
         return usage_error("--spawn", s->spawn, "cannot go together with --app");
+    if (s->processes_min && !s->spawn) {
+        ferry_cli_say("--processes is for the program of --spawn");
+        return FERRY_EXIT_USAGE;
+    }
     if (s->php && (s->app || s->spawn))
         return usage_error("--php", s->php, "cannot go together with --app or --spawn");
     if (s->app) {

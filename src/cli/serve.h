@@ -26,9 +26,10 @@ struct ferry_serve_listener {
 
 struct ferry_serve {
     /* As asked for. */
-    const char *dir;   /* document root, absolute; NULL: none */
-    const char *app;   /* the application's address as given; NULL: none */
-    const char *spawn; /* a program to start as the application; NULL: none */
+    const char *dir;                       /* document root, absolute; NULL: none */
+    const char *app;                       /* the application's address as given; NULL: none */
+    const char *spawn;                     /* a program to start as the application; NULL: none */
+    unsigned processes_min, processes_max; /* of it; 0: one */
     const char *script, *index, *server_name, *php, *access_log;
     unsigned long long body_max, head_max;
     unsigned threads;

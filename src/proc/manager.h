@@ -44,7 +44,7 @@ enum ferry_manager_state {
     X(NOTIFY, "notify") /* it says READY=1 on NOTIFY_SOCKET, as to systemd */                      \
     X(VALUES, "values") /* it answers to GET_VALUES; only where no other process could answer in   \
                            its place: alone on its socket. Else as TIME */                         \
-    X(TIME, "time")     /* it has run for start_ms */
+    X(TIME, "time")     /* it has run for start_ms, or says READY=1 before */
 
 enum ferry_manager_ready {
 #define X(name, text) FERRY_MANAGER_READY_##name,

@@ -390,15 +390,16 @@ static void take_number(struct ferry_slice value, int64_t *to)
         *to = (int64_t)n;
 }
 
-static void take_word(struct ferry__member *p, struct ferry_slice name, struct ferry_slice value)
+/* That it leaves only it can say itself, and no program that it runs. */
+static void take_word(struct ferry__member *p, pid_t pid, struct ferry_slice name,
+                      struct ferry_slice value)
 {
     if (ferry_slice_eq(name, FERRY_SLICE("READY")) && ferry_slice_eq(value, FERRY_SLICE("1"))) {
-        if (p->manager->opts.ready == FERRY_MANAGER_READY_AUTO ||
-            p->manager->opts.ready == FERRY_MANAGER_READY_NOTIFY)
+        if (p->manager->opts.ready != FERRY_MANAGER_READY_VALUES)
             ferry__member_became_ready(p);
     } else if (ferry_slice_eq(name, FERRY_SLICE("STOPPING")) &&
                ferry_slice_eq(value, FERRY_SLICE("1"))) {
-        if (p->state == FERRY__READY && p->slot->current == p && !p->slot->next)
+        if (p->pid == pid && p->state == FERRY__READY && p->slot->current == p && !p->slot->next)
             ferry__member_stop(p, FERRY__WHY_LEAVING);
     } else if (ferry_slice_eq(name, FERRY_SLICE("STATUS"))) {
         snprintf(p->said, sizeof p->said, "%.*s", (int)value.len, value.p);
@@ -419,5 +420,5 @@ void ferry__member_notified(struct ferry__notify *n, pid_t pid, struct ferry_sli
     if (!p)
         p = find(m, getpgid(pid));
     while (p && ferry__notify_next(&text, &name, &value))
-        take_word(p, name, value);
+        take_word(p, pid, name, value);
 }

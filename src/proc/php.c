@@ -19,24 +19,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proc/manager.h"
 #include "proc/php_user.h"
-#include "proc/process.h"
 #include "proc/run_dir.h"
 
 #define FPM_CHILDREN 16
 #define CGI_CHILDREN 8
 #define CHILDREN_MAX 4096
 #define BODY_MAX (UINT64_C(1) << 30)
+#define LINES_PER_S 2000 /* of all its children, and all scripts that they run */
 
 struct ferry_php {
-    struct ferry_process process;
+    struct ferry_manager *manager;
     struct ferry_php_program program;
     struct ferry_php_user user;
     struct ferry_addr addr;
     int listener;
     unsigned children;
     uint64_t body_max;
-    bool stopping;
     bool in_message; /* the last line belonged to a message that its request has as well ... */
     bool cut;        /* ... and was but a piece of a line */
     void (*log)(void *arg, enum ferry_php_level, struct ferry_slice);
@@ -120,12 +120,13 @@ static enum ferry_php_level level_of(struct ferry_slice *line)
     return FERRY_PHP_OUTPUT;
 }
 
-static void php_line(struct ferry_process *p, enum ferry_process_stream stream,
+static void php_line(void *arg, pid_t pid, enum ferry_process_stream stream,
                      struct ferry_slice line)
 {
-    struct ferry_php *php = ferry_container(p, struct ferry_php, process);
+    struct ferry_php *php = arg;
     enum ferry_php_level level = FERRY_PHP_OUTPUT;
 
+    (void)pid;
     (void)stream;
     if (php->program.kind == FERRY_PHP_FPM) {
         if (is_copy(php, line))
@@ -136,15 +137,10 @@ static void php_line(struct ferry_process *p, enum ferry_process_stream stream,
         php->log(php->arg, level, line);
 }
 
-static void php_ended(struct ferry_process *p, const struct ferry_process_end *end)
+static void php_event(void *arg, enum ferry_manager_level level, struct ferry_slice text)
 {
-    struct ferry_php *php = ferry_container(p, struct ferry_php, process);
-    char how[192];
-
-    if (php->stopping && !end->err)
-        return;
-    ferry_process_end_format(end, how, sizeof how);
-    tell(php, FERRY_PHP_WARNING, "%s %s", php->program.name, how);
+    tell(arg, level == FERRY_MANAGER_NOTE ? FERRY_PHP_NOTE : FERRY_PHP_WARNING, "%s: %.*s",
+         ((struct ferry_php *)arg)->program.name, (int)text.len, text.p);
 }
 
 /* -- the directory ---------------------------------------------------------------------------- */
@@ -279,39 +275,40 @@ static void free_php(struct ferry_php *php)
     free(php);
 }
 
-static void php_closed(struct ferry_process *p)
+static void php_closed(void *arg)
 {
-    struct ferry_php *php = ferry_container(p, struct ferry_php, process);
+    struct ferry_php *php = arg;
     void (*done)(void *) = php->done;
-    void *arg = php->done_arg;
+    void *done_arg = php->done_arg;
 
     free_php(php);
-    done(arg);
+    done(done_arg);
 }
 
-static const struct ferry_process_fns process_fns = {
-    .line = php_line, .ended = php_ended, .closed = php_closed};
+static const struct ferry_manager_fns manager_fns = {
+    .line = php_line, .event = php_event, .closed = php_closed};
 
+/* To the manager it is one process: php-fpm and php-cgi have children of their own, which share
+ * what they have compiled. */
 static int start_process(struct ferry_loop *loop, struct ferry_php *php, char *why, size_t cap)
 {
-    struct ferry_process_opts o = {.spawn = FERRY_SPAWN_INIT, .recycles = true};
-    const char *step;
-    int err;
+    struct ferry_manager_opts o = FERRY_MANAGER_OPTS_INIT;
 
     set_env(php);
     set_argv(php);
     o.spawn.argv = php->argv;
     o.spawn.env = php->env;
     o.spawn.dir = "/"; /* php-cgi would read a php.ini in its working directory */
-    o.spawn.listener = php->listener;
     o.spawn.listener_at = php->program.kind == FERRY_PHP_FPM ? 3 : 0;
     o.spawn.switch_user = php->user.change;
     o.spawn.uid = php->user.uid;
     o.spawn.gid = php->user.gid;
-    err = ferry_process_start(loop, &php->process, &process_fns, &o, &step);
-    if (err < 0)
-        snprintf(why, cap, "%s %s: %s", php->program.path, step, ferry_strerror(err));
-    return err;
+    o.listeners = &php->listener;
+    o.ready = FERRY_MANAGER_READY_TIME;
+    o.lines_per_s = LINES_PER_S;
+    o.fns = &manager_fns;
+    o.arg = php;
+    return ferry_manager_start(loop, &o, &php->manager, why, cap);
 }
 
 static int prepare(struct ferry_php *php, char *why, size_t cap)
@@ -401,10 +398,9 @@ unsigned ferry_php_children(const struct ferry_php *php)
 void ferry_php_stop(struct ferry_php *php, unsigned kill_after_ms, void (*done)(void *arg),
                     void *arg)
 {
-    php->stopping = true;
     php->done = done;
     php->done_arg = arg;
-    ferry_process_stop(&php->process, SIGTERM, kill_after_ms);
+    ferry_manager_stop(php->manager, SIGTERM, kill_after_ms);
 }
 
 void ferry_php_remove_files(const struct ferry_php *php)

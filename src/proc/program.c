@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A program behind a private socket. What belongs to it: a directory of its own with the socket in
- * it, the listening socket, and the supervised process. They are made in this order and removed in
- * the opposite one.
+ * it, the listening socket, and the manager of its processes. They are made in this order and
+ * removed in the opposite one.
  */
 #include "proc/program.h"
 
@@ -13,14 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "proc/process.h"
+#include "proc/manager.h"
 #include "proc/run_dir.h"
 
 struct ferry_program {
-    struct ferry_process process;
+    struct ferry_manager *manager;
     struct ferry_addr addr;
     int listener;
-    bool stopping;
     void (*log)(void *arg, bool ours, struct ferry_slice line);
     void *arg;
     void (*done)(void *arg);
@@ -30,29 +29,30 @@ struct ferry_program {
     char name[]; /* what argv[0] points to */
 };
 
-static void program_line(struct ferry_process *p, enum ferry_process_stream stream,
+static void program_line(void *arg, pid_t pid, enum ferry_process_stream stream,
                          struct ferry_slice line)
 {
-    struct ferry_program *program = ferry_container(p, struct ferry_program, process);
+    struct ferry_program *program = arg;
 
+    (void)pid;
     (void)stream;
     if (program->log)
         program->log(program->arg, false, line);
 }
 
-static void program_ended(struct ferry_process *p, const struct ferry_process_end *end)
+static void program_event(void *arg, enum ferry_manager_level level, struct ferry_slice event)
 {
-    struct ferry_program *program = ferry_container(p, struct ferry_program, process);
-    char text[512], how[192];
+    struct ferry_program *program = arg;
+    char text[1024];
     int n;
 
-    if ((program->stopping && !end->err) || !program->log)
+    (void)level;
+    if (!program->log)
         return;
-    ferry_process_end_format(end, how, sizeof how);
     /* Of a long path the end is what names the program. */
-    n = snprintf(text, sizeof text, "%s %s",
+    n = snprintf(text, sizeof text, "%s: %.*s",
                  program->name + (strlen(program->name) > 256 ? strlen(program->name) - 256 : 0),
-                 how);
+                 (int)event.len, event.p);
     if (n > 0)
         program->log(program->arg, true, ferry_slice(text, (size_t)n));
 }
@@ -65,18 +65,18 @@ static void free_program(struct ferry_program *program)
     free(program);
 }
 
-static void program_closed(struct ferry_process *p)
+static void program_closed(void *arg)
 {
-    struct ferry_program *program = ferry_container(p, struct ferry_program, process);
+    struct ferry_program *program = arg;
     void (*done)(void *) = program->done;
-    void *arg = program->done_arg;
+    void *done_arg = program->done_arg;
 
     free_program(program);
-    done(arg);
+    done(done_arg);
 }
 
-static const struct ferry_process_fns process_fns = {
-    .line = program_line, .ended = program_ended, .closed = program_closed};
+static const struct ferry_manager_fns manager_fns = {
+    .line = program_line, .event = program_event, .closed = program_closed};
 
 static int open_socket(struct ferry_program *program)
 {
@@ -93,10 +93,10 @@ static int open_socket(struct ferry_program *program)
     return program->listener < 0 ? program->listener : 0;
 }
 
-static int start(struct ferry_loop *loop, struct ferry_program *program, char *why, size_t cap)
+static int start(struct ferry_loop *loop, struct ferry_program *program,
+                 const struct ferry_program_opts *given, char *why, size_t cap)
 {
-    struct ferry_process_opts o = {.spawn = FERRY_SPAWN_INIT};
-    const char *step;
+    struct ferry_manager_opts o = FERRY_MANAGER_OPTS_INIT;
     int err = open_socket(program);
 
     if (err < 0) {
@@ -105,13 +105,16 @@ static int start(struct ferry_loop *loop, struct ferry_program *program, char *w
         return err;
     }
     o.spawn.argv = program->argv;
-    o.spawn.listener = program->listener;
-    err = ferry_process_start(loop, &program->process, &process_fns, &o, &step);
+    o.listeners = &program->listener;
+    o.processes_min = given->processes_min;
+    o.processes_max = given->processes_max;
+    o.ready = FERRY_MANAGER_READY_TIME; /* requests come first; nobody waits for it here */
+    o.fns = &manager_fns;
+    o.arg = program;
+    err = ferry_manager_start(loop, &o, &program->manager, why, cap);
     if (err == -ENOENT && !strchr(program->name, '/'))
         snprintf(why, cap, "%s is in no folder of PATH; elsewhere, name its folder too: ./%s",
                  program->name, program->name);
-    else if (err < 0)
-        snprintf(why, cap, "%s %s: %s", program->name, step, ferry_strerror(err));
     return err;
 }
 
@@ -131,7 +134,7 @@ int ferry_program_start(struct ferry_loop *loop, const struct ferry_program_opts
     program->listener = -1;
     program->log = o->log;
     program->arg = o->arg;
-    err = start(loop, program, why, cap);
+    err = start(loop, program, o, why, cap);
     if (err < 0) {
         free_program(program);
         return err;
@@ -148,10 +151,9 @@ const struct ferry_addr *ferry_program_addr(const struct ferry_program *program)
 void ferry_program_stop(struct ferry_program *program, unsigned kill_after_ms,
                         void (*done)(void *arg), void *arg)
 {
-    program->stopping = true;
     program->done = done;
     program->done_arg = arg;
-    ferry_process_stop(&program->process, SIGTERM, kill_after_ms);
+    ferry_manager_stop(program->manager, SIGTERM, kill_after_ms);
 }
 
 void ferry_program_remove_files(const struct ferry_program *program)

@@ -8,13 +8,15 @@
 #include "io/loop.h"
 
 /*
- * One FastCGI program kept running behind a unix socket of mode 0600 that is ferry's own, and that
- * the program has as its descriptor 0. The socket listens before the program does and stays while
- * it is started again, so requests wait in its backlog instead of failing.
+ * A FastCGI program kept running, as one process or several (proc/manager.h), behind a unix socket
+ * of mode 0600 that is ferry's own, and that the program has as its descriptor 0. The socket
+ * listens before the program does and stays while it is started again, so requests wait in its
+ * backlog instead of failing.
  */
 
 struct ferry_program_opts {
-    const char *program; /* looked up in PATH unless it holds a '/' */
+    const char *program;                   /* looked up in PATH unless it holds a '/' */
+    unsigned processes_min, processes_max; /* 0 means 1, and as many as the least */
     /* A line without its newline, perhaps with control characters; valid during the call. What the
      * program wrote, or (`ours`) what became of it. */
     void (*log)(void *arg, bool ours, struct ferry_slice line);

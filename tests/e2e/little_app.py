@@ -6,6 +6,7 @@
 /sleep/MS       answers "slept" after so long
 /stream/N/MS    N lines, one after each pause, of a length not told before
 /length         how long the body was
+/pid            its process
 /say/TEXT       writes TEXT and its end of line to stdout and, as "err TEXT", to stderr
 """
 import json
@@ -53,6 +54,8 @@ def answer(params, body, write):
         for i in range(int(words[1])):
             write(b"line %d\n" % i)
             time.sleep(int(words[2]) / 1000)
+    elif words[0] == "pid":
+        write(b"%d" % os.getpid())
     elif words[0] == "length":
         write(b"%d" % len(body))
     elif words[0] == "say":

@@ -61,12 +61,16 @@ def app(serve, folder):
         assert list(place.iterdir()) == []
 
 
-def app_pid(ferry):
-    """Its one child that is not the worker."""
+def app_pids(ferry):
+    """Its children that are not the worker."""
     worker = ferry.worker()
     text = pathlib.Path(f"/proc/{ferry.process.pid}/task/{ferry.process.pid}/children").read_text()
-    others = [int(p) for p in text.split() if int(p) != worker]
-    return others[0] if others else None
+    return [int(p) for p in text.split() if int(p) != worker]
+
+
+def app_pid(ferry):
+    """The only one of them."""
+    return (app_pids(ferry) or [None])[0]
 
 
 def worker_but(ferry, dead=None):
@@ -374,7 +378,8 @@ def test_its_lines_are_escaped_and_whole(app, folder):
 def test_it_is_started_again_ever_later(app, folder):
     ferry = app(program=script(folder, "exit 3"))
     for pause in ("0.1", "0.2", "0.4"):
-        wait_until(lambda: f"ferry: {folder}/app ended with status 3; started again in {pause} s\n" in ferry.err)
+        wait_until(lambda: re.search(rf"ferry: {folder}/app: process \d+ ended with status 3; "
+                                     rf"started again in {pause} s\n", ferry.err))
     begin = time.monotonic()  # in the pause
     assert ferry.stop() == 0
     assert time.monotonic() - begin < 1
@@ -387,7 +392,34 @@ def test_requests_wait_for_it(app):
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not alive(pid))
     assert ferry.get("/length").status == 200
-    assert f"{APP} was ended by signal 9 (Killed); started again in 0.1 s" in ferry.err
+    assert f"{APP}: process {pid} was ended by signal 9 (Killed); started again in 0.1 s" in ferry.err
+
+
+def test_several_of_it_share_the_requests(app):
+    ferry = app("--processes", "3")
+    wait_until(lambda: len(app_pids(ferry)) == 3)
+    seen = set()
+    load = [threading.Thread(target=lambda: seen.update(ferry.get("/pid").text for _ in range(50))) for _ in range(8)]
+    for thread in load:
+        thread.start()
+    for thread in load:
+        thread.join()
+    assert seen and seen <= {str(pid) for pid in app_pids(ferry)}
+    old = app_pids(ferry)[0]
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: len(app_pids(ferry)) == 3 and old not in app_pids(ferry))
+    assert ferry.get("/length").status == 200
+
+
+@pytest.mark.parametrize("argv, why", [
+    (["--processes", "2"], "--processes is for the program of --spawn"),
+    (["--processes", "0", "--spawn", "x"], "--processes 0: must be N or MIN:MAX, of 1 to 1024"),
+    (["--processes", "3:2", "--spawn", "x"], "--processes 3:2: must be N or MIN:MAX, of 1 to 1024"),
+    (["--processes", "1:", "--spawn", "x"], "--processes 1:: must be N or MIN:MAX, of 1 to 1024"),
+    (["--processes", "1025", "--spawn", "x"], "--processes 1025: must be N or MIN:MAX, of 1 to 1024")])
+def test_a_wrong_number_of_processes_is_an_error(argv, why):
+    p = subprocess.run([FERRY, "serve", *argv], capture_output=True, text=True, timeout=20)
+    assert (p.returncode, p.stdout, p.stderr) == (64, "", f"ferry: {why}\n")
 
 
 @pytest.mark.parametrize("name, why", [

@@ -150,7 +150,7 @@ def test_a_program_that_dies_is_started_again(folder):
         wait_until(lambda: not alive(old))
         assert ferry.get("/facts").status == 200  # waits until it is there again
         assert program_of(ferry) != old
-        assert f"{DEMO} was ended by signal 9 (Killed)" in ferry.err
+        assert f"{DEMO}: process {old} was ended by signal 9 (Killed)" in ferry.err
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
