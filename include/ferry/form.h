@@ -168,7 +168,8 @@ struct ferry_form_opts {
     size_t file_memory_max; /* a file with more bytes than this, or for which there is no more room
                                in memory_max, goes to a temporary file; 0 means 64 KiB */
     unsigned parts_max;     /* fields and files together; 0 means 1000 */
-    unsigned files_max;     /* of which files; 0 means 20. Each may hold a descriptor */
+    unsigned files_max;     /* of which files that are not empty; 0 means 20. Each may hold a
+                               descriptor */
     unsigned part_head_max; /* bytes of the header lines of one part; 0 means 8 KiB */
 };
 

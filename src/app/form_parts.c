@@ -167,9 +167,6 @@ static int part_begins(struct ferry_form *f, const struct ferry_multipart_event 
     if (f->nparts == f->opts.parts_max)
         return ferry__form_fail(f, FERRY_ELIMIT, "too many fields");
     f->is_file = ev->filename.p != NULL;
-    if (f->is_file && f->nfiles == f->opts.files_max)
-        return ferry__form_fail(f, FERRY_ELIMIT, "too many files");
-    f->nfiles += f->is_file;
     if (!fits(f, n))
         return ferry__form_fail(f, FERRY_ELIMIT, "the names are too long");
     f->memory += n;
@@ -213,6 +210,8 @@ static int part_data(struct ferry_form *f, struct ferry_slice bytes)
     if (bytes.len > max - f->part.len)
         return ferry__form_fail(f, FERRY_ELIMIT,
                                 f->is_file ? "a file is too long" : "a field is too long");
+    if (f->is_file && !f->part.len && f->nfiles++ == f->opts.files_max)
+        return ferry__form_fail(f, FERRY_ELIMIT, "too many files");
     f->part.len += bytes.len;
     if (!f->is_file && !fits(f, bytes.len))
         return ferry__form_fail(f, FERRY_ELIMIT, "the fields are too long");
