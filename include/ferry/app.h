@@ -326,10 +326,10 @@ bool ferry_request_data_is_over(const struct ferry_request *);
 /* -- its answer: the STDOUT stream
  * -------------------------------------------------------------------------------------------------
  *
- * A header block as in CGI (RFC 3875 section 6), then the content. What a filter writes before the
- * end of its body waits until then (section 6.4). Errors of writing stick: after
- * one, all writes of the request return it, and if the handler finishes with app status 0 it
- * becomes 1.
+ * A header block as in CGI (RFC 3875 section 6), then the content. The block leaves when all of it
+ * is written; content for HEAD is dropped (section 4.3.3). What a filter writes before the end of
+ * its body waits until then (section 6.4). Errors of writing stick: after one, all writes of the
+ * request return it, and if the handler finishes with app status 0 it becomes 1.
  */
 
 /* "Status: 404 Not Found". Once, before the content; without it the status is 200. 0, FERRY_EUSAGE

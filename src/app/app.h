@@ -38,7 +38,8 @@ enum ferry__poke {
 enum ferry__head {
     FERRY__HEAD_NONE,  /* nothing written yet */
     FERRY__HEAD_OPEN,  /* header lines written */
-    FERRY__HEAD_CLOSED /* the empty line is written, or left to the handler */
+    FERRY__HEAD_RAW,   /* the handler writes it itself, and it has not ended */
+    FERRY__HEAD_CLOSED /* the empty line is written */
 };
 
 struct ferry__peer {
@@ -87,6 +88,8 @@ struct ferry_request {
     bool kept, params_ended, started, aborted, finished;
     bool lingers; /* finished, but its output waits for the end of the body: see early.c */
     bool status_set, type_set, err_used;
+    bool line_is_empty; /* HEAD_RAW: so far */
+    bool drops_content;
     uint8_t head;   /* enum ferry__head */
     uint8_t pokes;  /* enum ferry__poke */
     unsigned calls; /* of its functions that have not returned */

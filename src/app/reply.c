@@ -62,7 +62,7 @@ int ferry__request_queue(struct ferry_request *r, enum ferry_record_type stream,
     return 0;
 }
 
-void ferry__request_flush(struct ferry_request *r)
+static void send_gathered(struct ferry_request *r)
 {
     ferry_list_remove(&r->dirty);
     if (r->out_len && r->peer && !r->aborted && !r->err)
@@ -70,12 +70,22 @@ void ferry__request_flush(struct ferry_request *r)
     r->out_len = 0;
 }
 
+/* A header block waits for its empty line: nobody can use a part of one, and HAProxy 2.6 dies of
+ * it. */
+void ferry__request_flush(struct ferry_request *r)
+{
+    if (r->head == FERRY__HEAD_OPEN || r->head == FERRY__HEAD_RAW)
+        ferry_list_remove(&r->dirty);
+    else
+        send_gathered(r);
+}
+
 /* Room for n bytes: at least one, and at most as many as gather. */
 static char *gather(struct ferry_request *r, size_t n)
 {
     if (sizeof r->out - r->out_len < n)
-        ferry__request_flush(r);
-    if (r->out_len == 0)
+        send_gathered(r);
+    if (ferry_list_empty(&r->dirty))
         ferry_list_push(&r->app->dirty, &r->dirty);
     r->out_len += n;
     return r->out + r->out_len - n;
@@ -86,7 +96,7 @@ static void add(struct ferry_request *r, struct ferry_slice bytes)
     if (bytes.len <= sizeof r->out)
         memcpy(gather(r, bytes.len), bytes.p, bytes.len);
     else {
-        ferry__request_flush(r);
+        send_gathered(r);
         if (!r->err)
             ferry__request_queue(r, FERRY_STDOUT, NULL, bytes);
     }
@@ -174,7 +184,7 @@ int ferry_request_header(struct ferry_request *r, const char *name, const char *
 {
     struct ferry_slice n = ferry_slice_z(name), v = ferry_slice_z(value);
 
-    if (r->head == FERRY__HEAD_CLOSED || !is_token(name) || strpbrk(value, "\r\n"))
+    if (r->head >= FERRY__HEAD_RAW || !is_token(name) || strpbrk(value, "\r\n"))
         return FERRY_EUSAGE;
     if (ferry_slice_eq_nocase(n, FERRY_SLICE("Content-Type")))
         r->type_set = true;
@@ -183,7 +193,7 @@ int ferry_request_header(struct ferry_request *r, const char *name, const char *
 
 int ferry_request_variable(struct ferry_request *r, const char *name, const char *value)
 {
-    if (r->role != FERRY_AUTHORIZER || r->head == FERRY__HEAD_CLOSED || !is_token(name) ||
+    if (r->role != FERRY_AUTHORIZER || r->head >= FERRY__HEAD_RAW || !is_token(name) ||
         strpbrk(value, "\r\n"))
         return FERRY_EUSAGE;
     return header(r, FERRY_SLICE("Variable-"), ferry_slice_z(name), ferry_slice_z(value));
@@ -194,7 +204,7 @@ int ferry_request_status(struct ferry_request *r, int status)
     char text[80];
     int n;
 
-    if (r->head == FERRY__HEAD_CLOSED || r->status_set || status < 100 || status > 999)
+    if (r->head >= FERRY__HEAD_RAW || r->status_set || status < 100 || status > 999)
         return FERRY_EUSAGE;
     r->status_set = true;
     n = snprintf(text, sizeof text, "%d %s", status, ferry_http_reason(status));
@@ -205,18 +215,55 @@ int ferry_request_raw(struct ferry_request *r)
 {
     if (r->head != FERRY__HEAD_NONE)
         return FERRY_EUSAGE;
-    r->head = FERRY__HEAD_CLOSED;
+    r->head = FERRY__HEAD_RAW;
+    r->line_is_empty = true;
     return 0;
+}
+
+/* RFC 3875 section 4.3.3: no content for HEAD. Servers should drop it, but HAProxy answers 502 and
+ * h2o sends it. */
+static void head_closed(struct ferry_request *r)
+{
+    struct ferry_slice method = ferry_request_param(r, "REQUEST_METHOD");
+
+    r->head = FERRY__HEAD_CLOSED;
+    r->drops_content = method.len == 4 && memcmp(method.p, "HEAD", 4) == 0;
 }
 
 static void close_head(struct ferry_request *r, bool content)
 {
-    if (r->head == FERRY__HEAD_CLOSED || (r->head == FERRY__HEAD_NONE && !content))
+    if (r->head >= FERRY__HEAD_RAW || (r->head == FERRY__HEAD_NONE && !content))
         return;
     if (content && !r->type_set)
         add(r, FERRY_SLICE("Content-Type: text/plain; charset=utf-8\r\n"));
-    r->head = FERRY__HEAD_CLOSED;
+    head_closed(r);
     add(r, FERRY_SLICE("\r\n"));
+}
+
+/* How many of these bytes belong to a header block that the handler writes. */
+static size_t raw_head(struct ferry_request *r, struct ferry_slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.p[i] == '\n' && r->line_is_empty) {
+            head_closed(r);
+            return i + 1;
+        }
+        r->line_is_empty = s.p[i] == '\n' || (s.p[i] == '\r' && r->line_is_empty);
+    }
+    return s.len;
+}
+
+/* Ends the header block, or takes these bytes for it. What is left of them is content. */
+static struct ferry_slice begin_content(struct ferry_request *r, struct ferry_slice s)
+{
+    close_head(r, true);
+    if (r->head == FERRY__HEAD_RAW) {
+        size_t n = raw_head(r, s);
+
+        add(r, ferry_slice(s.p, n));
+        s = ferry_slice(s.p + n, s.len - n);
+    }
+    return r->drops_content ? ferry_slice(s.p, 0) : s;
 }
 
 /* -- the content
@@ -230,8 +277,10 @@ int ferry_request_write(struct ferry_request *r, const void *bytes, size_t n)
     if (err < 0)
         return err;
     if (n) {
-        close_head(r, true);
-        add(r, ferry_slice(bytes, n));
+        struct ferry_slice content = begin_content(r, ferry_slice(bytes, n));
+
+        if (content.len)
+            add(r, content);
     }
     return taken(r);
 }
@@ -255,6 +304,7 @@ int ferry_request_write_ref(struct ferry_request *r, const void *bytes, size_t n
                             void (*release)(void *arg), void *arg)
 {
     struct ferry_block *b = &r->app->static_block;
+    struct ferry_slice content;
     struct ref *ref;
     int err = n < REF_MIN ? ferry_request_write(r, bytes, n) : check(r, 0);
 
@@ -270,10 +320,12 @@ int ferry_request_write_ref(struct ferry_request *r, const void *bytes, size_t n
             .block = {.put = ref_put, .home = ref, .refs = 1}, .release = release, .arg = arg};
         b = &ref->block;
     }
-    close_head(r, true);
-    ferry__request_flush(r);
-    if (!r->err)
-        ferry__request_queue(r, FERRY_STDOUT, b, ferry_slice(bytes, n));
+    content = begin_content(r, ferry_slice(bytes, n));
+    if (content.len) {
+        send_gathered(r);
+        if (!r->err)
+            ferry__request_queue(r, FERRY_STDOUT, b, content);
+    }
     if (release)
         ferry_block_unref(b);
     return taken(r);
@@ -361,7 +413,7 @@ void ferry__request_end(struct ferry_request *r)
         return;
     if (!r->aborted && !r->err)
         close_head(r, false);
-    ferry__request_flush(r);
+    send_gathered(r);
     err = ferry_conn_end(p->fcgi, r->id, (uint32_t)r->app_status, FERRY_REQUEST_COMPLETE);
     (void)err; /* a connection in trouble says so at its next event */
     ferry_pump_kick(&p->pump);

@@ -333,11 +333,10 @@ static void do_authorize(struct ferry_request *r)
     ferry_request_finish(r, good && ferry_request_role(r) == FERRY_AUTHORIZER ? 0 : 1);
 }
 
-static void do_echo(struct ferry_request *r)
+static void do_repeat(struct ferry_request *r)
 {
     struct ferry_slice piece;
 
-    ferry_request_raw(r);
     while (ferry_request_body(r, &piece) > 0) {
         ferry_request_write(r, piece.p, piece.len);
         ferry_request_body_consume(r, piece.len);
@@ -345,7 +344,45 @@ static void do_echo(struct ferry_request *r)
     if (ferry_request_body_is_over(r))
         ferry_request_finish(r, 0);
     else
-        ferry_request_on_body(r, do_echo);
+        ferry_request_on_body(r, do_repeat);
+}
+
+static void do_echo(struct ferry_request *r)
+{
+    ferry_request_raw(r);
+    do_repeat(r);
+}
+
+static void rest_of_head(struct ferry_request *r)
+{
+    ferry_request_header(r, "X-Two", "2");
+    ferry_request_write(r, "body", 4);
+    ferry_request_write_ref(r, pattern, 5000, released, &served.releases);
+    ferry_request_finish(r, 0);
+}
+
+static void do_slow_head(struct ferry_request *r)
+{
+    ferry_request_header(r, "X-One", "1");
+    ferry_request_after(r, 50, rest_of_head);
+}
+
+/* The head ends in the middle of a write, and of one without a copy. */
+static void rest_of_raw(struct ferry_request *r)
+{
+    static char rest[5000] = "-One: 1\r\n\r\nbody";
+
+    memset(rest + 15, 0x2e, sizeof rest - 15);
+    ferry_request_write_ref(r, rest, sizeof rest, released, &served.releases);
+    ferry_request_write(r, "more", 4);
+    ferry_request_finish(r, 0);
+}
+
+static void do_slow_raw(struct ferry_request *r)
+{
+    ferry_request_raw(r);
+    ferry_request_write(r, "X", 1);
+    ferry_request_after(r, 50, rest_of_raw);
 }
 
 static void do_stop(struct ferry_request *r)
@@ -385,15 +422,16 @@ static const struct {
     const char *name;
     ferry_request_fn fn;
 } deeds[] = {
-    {"params", do_params},   {"headers", do_headers}, {"body", do_body},
-    {"sip", do_sip},         {"hold", do_hold},       {"release", do_release},
-    {"abort", do_abort},     {"stats", do_stats},     {"big", do_big},
-    {"ref", do_ref},         {"pour", do_pour},       {"overflow", do_overflow},
-    {"echo", do_echo},       {"late", do_late},       {"nothing", do_nothing},
-    {"stop", do_stop},       {"hello", do_hello},     {"abort-by-body", do_abort_by_body},
-    {"starve", do_starve},   {"filter", do_filter},   {"sip-data", do_sip_data},
-    {"fill", do_fill},       {"at-once", do_at_once}, {"authorize", do_authorize},
-    {"numbers", do_numbers},
+    {"params", do_params},     {"headers", do_headers}, {"body", do_body},
+    {"sip", do_sip},           {"hold", do_hold},       {"release", do_release},
+    {"abort", do_abort},       {"stats", do_stats},     {"big", do_big},
+    {"ref", do_ref},           {"pour", do_pour},       {"overflow", do_overflow},
+    {"echo", do_echo},         {"late", do_late},       {"nothing", do_nothing},
+    {"stop", do_stop},         {"hello", do_hello},     {"abort-by-body", do_abort_by_body},
+    {"starve", do_starve},     {"filter", do_filter},   {"sip-data", do_sip_data},
+    {"fill", do_fill},         {"at-once", do_at_once}, {"authorize", do_authorize},
+    {"repeat", do_repeat},     {"numbers", do_numbers}, {"slow-head", do_slow_head},
+    {"slow-raw", do_slow_raw},
 };
 
 static void handle(struct ferry_request *r)
