@@ -134,7 +134,7 @@ static void step(struct ferry_manager *m)
 
     if (m->state == FERRY_MANAGER_STOPPING)
         return;
-    if (m->notify.fd >= 0 && !m->notify.watched && ferry__notify_watch(m->loop, &m->notify) < 0)
+    if (m->inbox.fd >= 0 && !m->inbox.watched && ferry__inbox_watch(m->loop, &m->inbox) < 0)
         ferry__manager_say(m, FERRY_MANAGER_WARNING, "what processes say cannot be heard yet");
     ferry__each_member(p, m) ferry__member_look(p, now);
     ferry__reload_look(m, now);
@@ -185,9 +185,9 @@ static void on_close(struct ferry_task *t)
 
     if (m->state != FERRY_MANAGER_STOPPING || m->nmembers || m->nwatches || m->health.running)
         return;
-    if (m->notify.fd >= 0) {
-        ferry__notify_close(&m->notify); /* the last: they may still have something to say */
-        if (m->notify.fd >= 0)
+    if (m->inbox.fd >= 0) {
+        ferry__inbox_close(&m->inbox); /* the last: they may still have something to say */
+        if (m->inbox.fd >= 0)
             return;
     }
     free_manager(m);
@@ -199,9 +199,9 @@ void ferry__manager_maybe_close(struct ferry_manager *m)
     ferry_task_defer(m->loop, &m->close);
 }
 
-static void notify_closed(struct ferry__notify *n)
+static void inbox_closed(struct ferry__inbox *n)
 {
-    ferry__manager_maybe_close(ferry_container(n, struct ferry_manager, notify));
+    ferry__manager_maybe_close(ferry_container(n, struct ferry_manager, inbox));
 }
 
 void ferry_manager_stop(struct ferry_manager *m, int sig, unsigned kill_after_ms)
@@ -294,7 +294,7 @@ static struct ferry_manager *new_manager(struct ferry_loop *loop,
 {
     struct ferry_manager_opts o = *given;
     struct ferry_manager *m;
-    size_t nenv = 4;
+    size_t nenv = 5;
 
     set_defaults(&o);
     m = calloc(1, sizeof *m + o.processes_max * sizeof *m->slots);
@@ -335,14 +335,14 @@ static void init(struct ferry_manager *m)
     ferry_timer_init(&m->tick, on_tick);
     ferry_task_init(&m->work, on_work);
     ferry_task_init(&m->close, on_close);
-    m->notify.said = ferry__member_notified;
-    m->notify.closed = notify_closed;
+    m->inbox.said = ferry__member_notified;
+    m->inbox.closed = inbox_closed;
 }
 
 /* The first processes: when not one of them can be executed, that is the caller's to know. */
 static int start_first(struct ferry_manager *m, char *why, size_t cap)
 {
-    int err = ferry__notify_open(&m->notify);
+    int err = ferry__inbox_open(&m->inbox);
 
     if (err < 0) {
         snprintf(why, cap, "no socket for what %s says: %s", m->name, ferry_strerror(err));
@@ -379,7 +379,7 @@ int ferry_manager_start(struct ferry_loop *loop, const struct ferry_manager_opts
     init(m);
     err = start_first(m, why, cap);
     if (err < 0) {
-        ferry__notify_close(&m->notify);
+        ferry__inbox_close(&m->inbox);
         free_manager(m);
         return err;
     }

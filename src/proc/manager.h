@@ -88,8 +88,9 @@ struct ferry_manager_ping {
 struct ferry_manager_opts {
     const char *name; /* of the pool, as the status shows it; NULL: the program's */
     /* The program and what it runs as. `listener`, `out` and `err` are set here, and `env` gets a
-     * few more: NOTIFY_SOCKET, and with max_requests FERRY_MAX_REQUESTS and PHP_FCGI_MAX_REQUESTS.
-     * All that it points to must stay until `closed`. */
+     * few more: NOTIFY_SOCKET, FERRY_STATS (ferry's library then reports its load), and with
+     * max_requests FERRY_MAX_REQUESTS and PHP_FCGI_MAX_REQUESTS. All that it points to must stay
+     * until `closed`. */
     struct ferry_spawn_opts spawn;
     /* One listening socket that all processes share; or, with `per_process`, processes_max of them,
      * one for each: of a socket that has no process, the first connection starts one. They stay
@@ -102,7 +103,8 @@ struct ferry_manager_opts {
                                FERRY_MANAGER_PROCESSES_MAX */
     unsigned load_max;      /* a process that reports so many active requests (X_FERRY_ACTIVE) is
                                full; when all are, the pool grows. 0: only the backlog counts */
-    unsigned idle_ms;       /* above processes_min, one that did nothing for so long is stopped, one
+    unsigned idle_ms;       /* above processes_min, one that did nothing (used no CPU time, reported
+                               no active request, while nobody queued) for so long is stopped, one
                                at a time; 0 means 60000 */
 
     enum ferry_manager_ready ready;

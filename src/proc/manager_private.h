@@ -2,8 +2,8 @@
 #ifndef FERRY_PROC_MANAGER_PRIVATE_H
 #define FERRY_PROC_MANAGER_PRIVATE_H
 
+#include "proc/inbox.h"
 #include "proc/manager.h"
-#include "proc/notify.h"
 #include "proc/ping.h"
 
 /*
@@ -86,7 +86,7 @@ struct ferry_manager {
     bool quiet; /* ferry_manager_start tells by itself */
     struct ferry_timer tick;
     struct ferry_task work, close;
-    struct ferry__notify notify;
+    struct ferry__inbox inbox;
     int diag; /* see proc/backlog.h */
     struct ferry_list members;
     unsigned nmembers, nwatches;
@@ -154,7 +154,7 @@ void ferry__member_look(struct ferry__member *, uint64_t now); /* at each step *
 void ferry__member_became_ready(struct ferry__member *);
 void ferry__member_maybe_free(struct ferry__member *);
 /* What it said on NOTIFY_SOCKET. */
-void ferry__member_notified(struct ferry__notify *, pid_t, struct ferry_slice text);
+void ferry__member_notified(struct ferry__inbox *, pid_t, struct ferry_slice text);
 
 /* -- population.c: how many -- */
 

@@ -218,9 +218,10 @@ static void set_env(struct ferry_manager *m, const struct ferry__member *p)
 
     for (; from && *from; from++)
         *to++ = *from;
-    if (m->notify.fd >= 0) {
-        snprintf(m->env_text[i], sizeof *m->env_text, "NOTIFY_SOCKET=%s", m->notify.address);
+    if (m->inbox.fd >= 0) {
+        snprintf(m->env_text[i], sizeof *m->env_text, "NOTIFY_SOCKET=%s", m->inbox.address);
         *to++ = m->env_text[i++];
+        *to++ = "FERRY_STATS=1";
     }
     if (p->max_requests) {
         snprintf(m->env_text[i], sizeof *m->env_text, "FERRY_MAX_REQUESTS=%llu",
@@ -411,14 +412,14 @@ static void take_word(struct ferry__member *p, pid_t pid, struct ferry_slice nam
     }
 }
 
-void ferry__member_notified(struct ferry__notify *n, pid_t pid, struct ferry_slice text)
+void ferry__member_notified(struct ferry__inbox *n, pid_t pid, struct ferry_slice text)
 {
-    struct ferry_manager *m = ferry_container(n, struct ferry_manager, notify);
+    struct ferry_manager *m = ferry_container(n, struct ferry_manager, inbox);
     struct ferry__member *p = find(m, pid);
     struct ferry_slice name, value;
 
     if (!p)
         p = find(m, getpgid(pid));
-    while (p && ferry__notify_next(&text, &name, &value))
+    while (p && ferry__inbox_next(&text, &name, &value))
         take_word(p, pid, name, value);
 }

@@ -241,7 +241,7 @@ static void a_stop_ends_a_reload(void **state)
 
 /* -- under load -- */
 
-static void a_hundred_under_load(void **state)
+static void reload_under_load(void **state, const char *part)
 {
     struct pool *p = pool_new(state);
     struct pool_score score = {0};
@@ -249,7 +249,7 @@ static void a_hundred_under_load(void **state)
 
     p->opts.processes_min = 2;
     p->opts.ready = FERRY_MANAGER_READY_NOTIFY;
-    pool_part(p, "polite", NULL);
+    pool_part(p, part, NULL);
     pool_start(p);
     wait_count(p, pool_ready, 2);
     load = pool_load_begin(p, 4);
@@ -267,6 +267,16 @@ static void a_hundred_under_load(void **state)
     assert_int_equal(score.cut, 0);
     wait_count(p, pool_has, 2);
     pool_stop(p);
+}
+
+static void a_hundred_under_load(void **state)
+{
+    reload_under_load(state, "polite");
+}
+
+static void a_hundred_of_ferrys_own(void **state)
+{
+    reload_under_load(state, "serve");
 }
 
 /* What is killed takes the requests it has along, and no others. */
@@ -331,6 +341,7 @@ int main(int argc, char **argv)
         T(on_demand_there_is_nothing_to_change),
         T(a_stop_ends_a_reload),
         T(a_hundred_under_load),
+        T(a_hundred_of_ferrys_own),
         T(kills_under_load),
 #undef T
     };

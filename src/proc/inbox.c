@@ -3,7 +3,7 @@
  * The receiving end of NOTIFY_SOCKET. Descriptors that come along are closed at once; that is what
  * systemd-notify waits for (BARRIER=1), so that it still lives when its pid is looked at.
  */
-#include "proc/notify.h"
+#include "proc/inbox.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,12 +44,12 @@ static pid_t sender(struct msghdr *msg)
 
 static void on_readable(struct ferry_watch *w)
 {
-    struct ferry__notify *n = ferry_container(w, struct ferry__notify, watch);
+    struct ferry__inbox *n = ferry_container(w, struct ferry__inbox, watch);
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(FDS_MAX * sizeof(int))];
     } control;
-    char text[FERRY__NOTIFY_MAX];
+    char text[FERRY__INBOX_MAX];
 
     for (int i = 0; i < DATAGRAMS_MAX; i++) {
         struct iovec iov = {text, sizeof text};
@@ -72,14 +72,14 @@ static void on_readable(struct ferry_watch *w)
 
 static void on_closed(struct ferry_watch *w)
 {
-    struct ferry__notify *n = ferry_container(w, struct ferry__notify, watch);
+    struct ferry__inbox *n = ferry_container(w, struct ferry__inbox, watch);
 
     close(n->fd);
     n->fd = -1;
     n->closed(n);
 }
 
-int ferry__notify_open(struct ferry__notify *n)
+int ferry__inbox_open(struct ferry__inbox *n)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     socklen_t len = sizeof un;
@@ -102,7 +102,7 @@ int ferry__notify_open(struct ferry__notify *n)
     return err;
 }
 
-int ferry__notify_watch(struct ferry_loop *loop, struct ferry__notify *n)
+int ferry__inbox_watch(struct ferry_loop *loop, struct ferry__inbox *n)
 {
     int err;
 
@@ -113,7 +113,7 @@ int ferry__notify_watch(struct ferry_loop *loop, struct ferry__notify *n)
     return err;
 }
 
-void ferry__notify_close(struct ferry__notify *n)
+void ferry__inbox_close(struct ferry__inbox *n)
 {
     if (n->watched) {
         ferry_watch_close(&n->watch);
@@ -124,8 +124,8 @@ void ferry__notify_close(struct ferry__notify *n)
     n->fd = -1;
 }
 
-bool ferry__notify_next(struct ferry_slice *text, struct ferry_slice *name,
-                        struct ferry_slice *value)
+bool ferry__inbox_next(struct ferry_slice *text, struct ferry_slice *name,
+                       struct ferry_slice *value)
 {
     while (text->len) {
         size_t end = ferry_slice_find(*text, '\n');

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "proc/notify.h"
+#include "proc/inbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,14 +11,14 @@
 #include "loops.h"
 
 struct heard {
-    struct ferry__notify n;
+    struct ferry__inbox n;
     struct ferry_loop *loop;
-    char text[FERRY__NOTIFY_MAX * 4];
+    char text[FERRY__INBOX_MAX * 4];
     unsigned times, stop_at, closed;
     pid_t pid;
 };
 
-static void on_said(struct ferry__notify *n, pid_t pid, struct ferry_slice text)
+static void on_said(struct ferry__inbox *n, pid_t pid, struct ferry_slice text)
 {
     struct heard *h = ferry_container(n, struct heard, n);
     size_t len = strlen(h->text);
@@ -31,7 +31,7 @@ static void on_said(struct ferry__notify *n, pid_t pid, struct ferry_slice text)
         ferry_loop_stop(h->loop);
 }
 
-static void on_closed(struct ferry__notify *n)
+static void on_closed(struct ferry__inbox *n)
 {
     struct heard *h = ferry_container(n, struct heard, n);
 
@@ -45,14 +45,14 @@ static void open_it(struct heard *h, void **state)
     h->loop = loop_for(state);
     h->n.said = on_said;
     h->n.closed = on_closed;
-    assert_int_equal(ferry__notify_open(&h->n), 0);
+    assert_int_equal(ferry__inbox_open(&h->n), 0);
     assert_int_equal(h->n.address[0], '@');
-    assert_int_equal(ferry__notify_watch(h->loop, &h->n), 0);
+    assert_int_equal(ferry__inbox_watch(h->loop, &h->n), 0);
 }
 
 static void close_it(struct heard *h)
 {
-    ferry__notify_close(&h->n);
+    ferry__inbox_close(&h->n);
     while (!h->closed)
         run(h->loop);
     assert_int_equal(h->closed, 1);
@@ -112,19 +112,19 @@ static void the_sender_is_known(void **state)
 
 static void what_is_too_long_is_dropped(void **state)
 {
-    static char text[FERRY__NOTIFY_MAX + 1];
+    static char text[FERRY__INBOX_MAX + 1];
     struct heard h;
 
     memset(text, 'x', sizeof text);
     open_it(&h, state);
     h.stop_at = 2;
-    assert_int_equal(say(&h, text, FERRY__NOTIFY_MAX, -1), FERRY__NOTIFY_MAX);
-    assert_int_equal(say(&h, text, FERRY__NOTIFY_MAX + 1, -1), FERRY__NOTIFY_MAX + 1);
+    assert_int_equal(say(&h, text, FERRY__INBOX_MAX, -1), FERRY__INBOX_MAX);
+    assert_int_equal(say(&h, text, FERRY__INBOX_MAX + 1, -1), FERRY__INBOX_MAX + 1);
     assert_int_equal(say(&h, "y", 1, -1), 1);
     run(h.loop);
     assert_int_equal(h.times, 2);
-    assert_int_equal(strlen(h.text), FERRY__NOTIFY_MAX + 1);
-    assert_int_equal(h.text[FERRY__NOTIFY_MAX], 'y');
+    assert_int_equal(strlen(h.text), FERRY__INBOX_MAX + 1);
+    assert_int_equal(h.text[FERRY__INBOX_MAX], 'y');
     close_it(&h);
 }
 
@@ -169,15 +169,15 @@ static void many_are_all_heard(void **state)
 
 static void one_that_was_never_watched(void **state)
 {
-    struct ferry__notify n = {.fd = -1};
+    struct ferry__inbox n = {.fd = -1};
     int fd;
 
     (void)state;
-    assert_int_equal(ferry__notify_open(&n), 0);
+    assert_int_equal(ferry__inbox_open(&n), 0);
     fd = n.fd;
-    ferry__notify_close(&n);
+    ferry__inbox_close(&n);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
-    ferry__notify_close(&n);
+    ferry__inbox_close(&n);
 }
 
 static void lines(void **state)
@@ -198,7 +198,7 @@ static void lines(void **state)
         struct ferry_slice text = ferry_slice(guard_copy(0, cases[i].text, n), n), name, value;
         char got[128] = "";
 
-        while (ferry__notify_next(&text, &name, &value)) {
+        while (ferry__inbox_next(&text, &name, &value)) {
             size_t len = strlen(got);
 
             snprintf(got + len, sizeof got - len, "%.*s:%.*s;", (int)name.len, name.p,
