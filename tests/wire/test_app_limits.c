@@ -149,23 +149,23 @@ static void input_that_the_handler_does_not_read_has_not_stopped(void **state)
 {
     struct ferry_app_opts opts = options();
     struct server s;
-    struct client *c;
-    struct sum sum = {0};
-    char want[100];
+    struct client *c, *d;
 
     (void)state;
-    opts.stall_ms = 60; /* "sip" begins to read after 300 */
+    opts.stall_ms = 100;
     opts.body_ahead_max = 1000;
     s = start(AF_UNIX, &opts);
     c = dial(&s);
-    add_up(&sum, pattern, 700000);
-    snprintf(want, sizeof want, TEXT "%zu bytes, hash %08x", sum.len, sum.hash);
-    send_deed(c, 1, FERRY_KEEP_CONN, "sip");
-    send_stdin(c, 1, pattern, 700000);
-    send_end(c, 1);
-    expect(c, 1, want);
+    d = dial(&s);
+    send_deed(c, 1, FERRY_KEEP_CONN, "hold"); /* reads nothing */
+    send_stdin(c, 1, pattern, 100000);
+    usleep(600000);
     assert_string_equal(reported(false), "");
+    ask(d, 1, FERRY_KEEP_CONN, "release");
+    expect(d, 1, "");
+    expect(c, 1, TEXT "late");
     hang_up(c);
+    hang_up(d);
     stop(&s);
 }
 
@@ -381,6 +381,48 @@ static void no_connection_that_was_accepted_is_dropped(void **state)
     }
 }
 
+/* A-ERR-2. Whatever it interrupts, or when it comes before there is anything to interrupt. */
+static void no_signal_is_lost(void **state)
+{
+    struct ferry_app_opts opts = options();
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ready[2], status;
+    char byte;
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&name, sizeof name.sun_family), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    assert_int_equal(dup2(fd, 0), 0);
+    opts.handle = handle;
+    opts.io = io;
+    for (unsigned i = 0; i < 700; i++) {
+        pid_t pid;
+
+        assert_int_equal(pipe(ready), 0);
+        fflush(stdout);
+        pid = fork();
+        if (pid == 0) {
+            struct ferry_app *app;
+
+            alarm(10); /* lost, it would wait for ever */
+            if (ferry_app_new(&opts, &app) < 0 || ferry_app_listen(app, NULL) < 0 ||
+                ferry_app_stop_on(app, SIGTERM) < 0 || write(ready[1], "r", 1) != 1)
+                _exit(1);
+            _exit(ferry_app_run(app));
+        }
+        close(ready[1]);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        close(ready[0]);
+        for (volatile unsigned spin = 0; spin < i * 50; spin++)
+            continue;
+        kill(pid, SIGTERM);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+    close(0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +435,7 @@ int main(void)
         cmocka_unit_test(without_a_function_it_is_syslog),
         cmocka_unit_test(mistakes_in_the_environment_are_reported),
         cmocka_unit_test(it_ends_after_so_many_requests),
+        cmocka_unit_test(no_signal_is_lost),
         cmocka_unit_test(no_connection_that_was_accepted_is_dropped),
     };
 
