@@ -75,9 +75,10 @@ void ferry__health_probe(struct ferry__member *p, uint64_t now)
 
     /* Otherwise one look is enough: some programs answer nothing, and hang on it. And who is
      * started for a connection has that to answer. */
-    if ((m->opts.ready != FERRY_MANAGER_READY_AUTO && !only) || (p->probed && !only) ||
-        p->health.running || now < p->health.next_ms || m->opts.processes_min == 0 ||
-        !ferry__health_is_alone(p))
+    if (!only &&
+        (m->opts.ready != FERRY_MANAGER_READY_AUTO || p->probed || m->opts.processes_min == 0))
+        return;
+    if (p->health.running || now < p->health.next_ms || !ferry__health_is_alone(p))
         return;
     p->probed = true;
     p->health.ping.done = probe_done;

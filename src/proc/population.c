@@ -16,6 +16,7 @@
 
 #define RATE_MAX 32     /* processes that growth starts at once */
 #define PRESSED_TICKS 3 /* with somebody in the queue, before it grows */
+#define CROWD_MIN 8
 #define SAMPLE_MS 1000
 #define SAMPLE_MAX_MS 5000
 
@@ -110,13 +111,19 @@ static bool lacks(const struct ferry_manager *m, const struct ferry__slot *slot)
     return slot->wanted && !slot->next && (m->reloading || !slot->current);
 }
 
+/* Those that were told to stop, or said that they would, take their time; they end some day. */
+static bool is_crowded(const struct ferry_manager *m)
+{
+    return m->nmembers >= 3 * m->nslots + CROWD_MIN;
+}
+
 void ferry__population_fill(struct ferry_manager *m, uint64_t now)
 {
     unsigned started = 0, generation = m->reloading ? m->generations : m->generation;
     const char *step;
     int err;
 
-    if (!m->reloading && now < m->retry_ms)
+    if ((!m->reloading && now < m->retry_ms) || is_crowded(m))
         return;
     for (unsigned i = 0; i < m->nslots && started < FERRY__STARTS_MAX; i++) {
         if (ferry__manager_is_over(m))
@@ -338,7 +345,7 @@ static void replace(struct ferry_manager *m, uint64_t now)
     char why[64];
     int err;
 
-    if (m->reloading || now < m->retry_ms)
+    if (m->reloading || now < m->retry_ms || is_crowded(m))
         return;
     for (unsigned i = 0; i < m->nslots; i++)
         under_way += m->slots[i].next != NULL;

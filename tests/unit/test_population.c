@@ -95,6 +95,39 @@ static void on_demand_the_first_connection_starts_it(void **state)
     pool_stop(p);
 }
 
+static void on_demand_it_can_be_asked_too(void **state)
+{
+    struct pool *p = pool_new(state);
+    int fd;
+
+    p->opts.on_demand = true;
+    p->opts.ready = FERRY_MANAGER_READY_VALUES;
+    p->opts.start_ms = 50000;
+    p->opts.ready_ms = 55000;
+    pool_part(p, "serve", NULL);
+    pool_start(p);
+    fd = pool_connect(p, 0);
+    wait_count(p, pool_ready, 1);
+    close(fd);
+    pool_stop(p);
+}
+
+/* Each says that it leaves, and does not. */
+static void those_that_leave_for_ever_are_bounded(void **state)
+{
+    struct pool *p = pool_new(state);
+
+    p->opts.ready = FERRY_MANAGER_READY_NOTIFY;
+    p->opts.stop_ms = 3000;
+    pool_part(p, "leave", NULL);
+    pool_start(p);
+    wait_count(p, pool_has_started, 11);
+    pool_pass(p, 300);
+    assert_int_equal(p->npids, 11);
+    wait_count(p, pool_has_started, 13); /* those before were ended */
+    pool_stop(p);
+}
+
 static void on_demand_failures_wait_for_the_next_connection(void **state)
 {
     struct pool *p = pool_new(state);
@@ -146,6 +179,12 @@ static int play(const char *part)
 {
     if (!strcmp(part, "hold"))
         part_hold();
+    if (!strcmp(part, "serve"))
+        return part_serve();
+    if (!strcmp(part, "leave")) {
+        part_notify("READY=1");
+        part_notify("STOPPING=1");
+    }
     part_notify("X_FERRY_ACTIVE=2\nREADY=1\n");
     for (;;)
         pause();
@@ -161,6 +200,8 @@ int main(int argc, char **argv)
         T(it_grows_with_the_queue_and_shrinks_when_idle),
         T(it_grows_when_all_say_they_are_full),
         T(on_demand_the_first_connection_starts_it),
+        T(on_demand_it_can_be_asked_too),
+        T(those_that_leave_for_ever_are_bounded),
         T(on_demand_failures_wait_for_the_next_connection),
         T(each_has_its_own_socket),
 #undef T
