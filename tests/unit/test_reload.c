@@ -107,7 +107,7 @@ static void the_old_stay_when_the_new_are_never_ready(void **state)
     pid_t old;
 
     p->opts.ready = FERRY_MANAGER_READY_NOTIFY;
-    p->opts.ready_ms = 5000;
+    p->opts.ready_ms = 3000;
     assert_int_equal(close(mkstemp(file)), 0);
     pool_part(p, "unless", file);
     unlink(file);
