@@ -202,27 +202,40 @@ static unsigned wanted(const struct ferry_manager *m)
     return n;
 }
 
-/* Those that start already count as help on its way. */
-static void grow(struct ferry_manager *m)
-{
-    unsigned have = wanted(m), on_the_way, need;
+/* Is there more to do than they can? */
+struct pressure {
     uint32_t waiting;
     bool full;
+};
 
-    if (m->opts.per_process || have == 0 || m->nslots == m->opts.processes_min)
+static struct pressure press(struct ferry_manager *m, uint64_t now)
+{
+    struct pressure p = {0};
+    unsigned before = m->pressed;
+
+    m->pressed = 0;
+    if (m->opts.per_process || m->nslots == m->opts.processes_min || wanted(m) == 0)
+        return p;
+    p.waiting = queued(m);
+    p.full = all_full(m);
+    if (p.waiting)
+        m->pressed = before + 1;
+    if (p.waiting || p.full)
+        m->pressed_ms = now;
+    if (!p.waiting && !p.full)
+        m->rate = 1;
+    return p;
+}
+
+/* Those that start already count as help on its way. */
+static void grow(struct ferry_manager *m, struct pressure p)
+{
+    unsigned have = wanted(m), on_the_way = starting(m), need = p.waiting ? p.waiting : 1;
+
+    if ((m->pressed < PRESSED_TICKS && !p.full) || have == m->nslots)
         return;
-    waiting = queued(m);
-    full = all_full(m);
-    m->pressed = waiting ? m->pressed + 1 : 0;
-    if (waiting || full)
-        m->pressed_ms = ferry__now_ms();
-    if ((m->pressed < PRESSED_TICKS && !full) || have == m->nslots) {
-        if (!waiting)
-            m->rate = 1;
-        return;
-    }
-    on_the_way = starting(m);
-    need = waiting > m->rate ? m->rate : waiting ? waiting : 1;
+    if (need > m->rate)
+        need = m->rate;
     if (need <= on_the_way)
         return;
     need -= on_the_way;
@@ -230,8 +243,8 @@ static void grow(struct ferry_manager *m)
         need = m->nslots - have;
     m->rate = m->rate * 2 < RATE_MAX ? m->rate * 2 : RATE_MAX;
     want_more(m, need);
-    if (waiting)
-        ferry__manager_say(m, FERRY_MANAGER_NOTE, "%u waiting: %u more started, %u now", waiting,
+    if (p.waiting)
+        ferry__manager_say(m, FERRY_MANAGER_NOTE, "%u waiting: %u more started, %u now", p.waiting,
                            need, have + need);
     else
         ferry__manager_say(m, FERRY_MANAGER_NOTE, "all are busy: %u more started, %u now", need,
@@ -370,17 +383,20 @@ static void replace(struct ferry_manager *m, uint64_t now)
 
 void ferry__population_size(struct ferry_manager *m, uint64_t now)
 {
+    struct pressure p;
+
     if (m->opts.failures_max && m->failures >= m->opts.failures_max && !ferry__manager_ready(m)) {
         give_up(m);
         return;
     }
+    p = press(m, now);
     if (sample_is_due(m, now)) {
         sample(m, now);
         shrink(m, now);
     }
     replace(m, now);
     if (!m->reloading && !ferry__manager_is_over(m) && now >= m->retry_ms)
-        grow(m);
+        grow(m, p);
 }
 
 /* -- on demand -------------------------------------------------------------------------------- */

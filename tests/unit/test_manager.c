@@ -420,6 +420,7 @@ static void a_replacement_that_fails_changes_nothing(void **state)
     assert_non_null(mkdtemp(dir));
     snprintf(script, sizeof script, "mkdir %s/up || exit 9; %s", dir, forever);
     p->opts.max_age_ms = 150;
+    p->opts.start_ms = 800;
     p->opts.failures_max = 2;
     pool_script(p, script);
     pool_start(p);

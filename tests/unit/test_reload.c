@@ -77,7 +77,7 @@ static void the_old_stay_when_the_new_die(void **state)
     pid_t old[2];
 
     p->opts.processes_min = 2;
-    p->opts.start_ms = 400;
+    p->opts.start_ms = 1000;
     pool_script(p, breakable("exit 7", file));
     pool_start(p);
     wait_count(p, pool_ready, 2);
