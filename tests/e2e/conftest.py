@@ -151,18 +151,7 @@ class Client:
         if head_only or r.status in (204, 304):
             return r
         if (r["Transfer-Encoding"] or "") == "chunked":
-            r.complete = False
-            while True:
-                size = self.line()
-                if size is None:
-                    return r
-                n = int(size.split(b";")[0], 16)
-                r.body += self.take(n)
-                if len(self.take(2)) < 2:
-                    return r
-                if n == 0:
-                    r.complete = True
-                    return r
+            r.body, r.complete = self.chunks()
         elif r["Content-Length"] is not None:
             n = int(r["Content-Length"])
             r.body = self.take(n)
@@ -172,6 +161,20 @@ class Client:
                 pass
             r.body, self.buffer = self.buffer, b""
         return r
+
+    def chunks(self):
+        """The content of a chunked body, and whether it is whole."""
+        parts = []
+        while True:
+            size = self.line()
+            if size is None:
+                return b"".join(parts), False
+            n = int(size.split(b";")[0], 16)
+            parts.append(self.take(n))
+            if len(self.take(2)) < 2:
+                return b"".join(parts), False
+            if n == 0:
+                return b"".join(parts), True
 
     def closed(self, seconds=5):
         """Does the other side close, without another byte, in time?"""

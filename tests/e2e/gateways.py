@@ -132,20 +132,22 @@ class Running:
                     text += f.read()
         return text
 
-    def stop(self, sig=signal.SIGTERM):
+    def kill(self):
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        return self.process.wait()
+
+    def stop(self):
         """The exit status."""
-        pids = self.pids()
         if self.process.poll() is None:
-            self.process.send_signal(sig)
+            self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(10)
         except subprocess.TimeoutExpired:
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except OSError:
-                    pass
-            return self.process.wait()
+            return self.kill()
 
 
 def start_app(folder, *args, name="hello", address=None, env=None, io=None):
@@ -169,15 +171,15 @@ class Gateway:
     multiplexes   sends requests side by side over one connection to the application
     keeps         keeps connections to the application
     authorizes    start() takes `authorizer`, the address of another application that is asked before each request:
-                  "role" as FCGI_AUTHORIZER, "subrequest" as an ordinary request of its own; None when it cannot
-    streams_in    can pass bytes of a request's body on before all have come
-    notices       when it sees that a client is gone: "at once", or "at a write" of more bytes to that client
+                  "role" as FCGI_AUTHORIZER, "subrequest" as an ordinary request of its own; None when it cannot.
+                  The request that it lets pass has the name it found out as `user`
+    notices       a client that leaves before it has an answer, and lets the application know; the others do when they
+                  have something to send to that client
     """
     multiplexes = False
     keeps = True
     authorizes = None
-    streams_in = True
-    notices = "at once"
+    notices = False
     modules = ()
     names = ()  # of the program
 
@@ -217,8 +219,6 @@ class Gateway:
 class Ferry(Gateway):
     name = "ferry"
     version_how = ["version"], -1
-    streams_in = False
-    notices = "at once"
 
     def __init__(self, name="ferry", *options):
         self.name = name
@@ -235,6 +235,7 @@ class Nginx(Gateway):
     name = "nginx"
     version_how = ["-v"], 2
     authorizes = "subrequest"
+    notices = True
 
     PARAMS = "".join(f" fastcgi_param {k} {v};\n" for k, v in [
         ("QUERY_STRING", "$query_string"), ("REQUEST_METHOD", "$request_method"), ("CONTENT_TYPE", "$content_type"),
@@ -257,8 +258,8 @@ class Nginx(Gateway):
             params = self.PARAMS.replace("$content_length", '""')
             auth = ("location = /_authorizer { internal; fastcgi_pass auth; fastcgi_keep_conn on;"
                     f" fastcgi_pass_request_body off;\n{params} }}")
-            # What the answer says in a header Variable-REMOTE_USER becomes a param of the request that it let pass.
-            asked = ("auth_request /_authorizer; auth_request_set $who $upstream_http_variable_remote_user;"
+            # What the answer says in a header Remote-User becomes a param of the request that it let pass.
+            asked = ("auth_request /_authorizer; auth_request_set $who $upstream_http_remote_user;"
                      " fastcgi_param REMOTE_USER $who;")
         conf = write(folder, "nginx.conf", f"""
 {"user root;" if os.geteuid() == 0 else ""}
@@ -282,7 +283,6 @@ class Lighttpd(Gateway):
     version_how = ["-v"], 0
     keeps = False
     authorizes = "role"
-    notices = "at a write"
 
     def argv(self, folder, port, app, root, streaming, authorizer):
         def host(address, more=""):
@@ -316,7 +316,6 @@ server.stream-request-body = 1
 class H2o(Gateway):
     name = "h2o"
     version_how = ["-v"], 2
-    streams_in = False
 
     def argv(self, folder, port, app, root, streaming, authorizer):
         if app:
@@ -376,6 +375,7 @@ backend app
 fcgi-app hello
     docroot /srv
     option keep-conn
+    pass-header authorization
     {"option mpxs-conns" if self.multiplexes else "no option mpxs-conns"}
     {"option max-reqs 64" if self.multiplexes else ""}
 """)
@@ -388,7 +388,6 @@ class Apache(Gateway):
     names = ["apache2", "httpd"]
     version_how = ["-v"], 2
     authorizes = "role"
-    notices = "at a write"
     wanted = ["mpm_event", "authz_core", "authn_core", "authz_user", "auth_basic", "proxy", "proxy_fcgi",
               "authnz_fcgi"]
     modules = [f"{MODULES}/mod_{m}.so" for m in wanted]
@@ -405,6 +404,9 @@ DocumentRoot {root or folder}
 KeepAlive On
 MaxKeepAliveRequests 0
 LimitRequestBody 0
+<Location "/">
+    CGIPassAuth On
+</Location>
 """ + "".join(f"LoadModule {m}_module {MODULES}/mod_{m}.so\n" for m in self.wanted) + """
 StartServers 2
 ServerLimit 2
@@ -421,13 +423,12 @@ MaxSpareThreads 128
             where = f"unix:{path}|fcgi://localhost/" if path else f"fcgi://{app}/"
             conf += f'ProxyPass "/" "{where}" enablereuse=on {"flushpackets=on" if streaming else ""}\n'
         if authorizer:
-            # AuthnzFcgiAuthnProvider calls it as authorizer once, with the name and password.
             conf += f"""
 AuthnzFcgiDefineProvider authn who fcgi://{authorizer}/
 <Location "/">
-    AuthType Basic
+    AuthType None
     AuthName ferry
-    AuthBasicProvider who
+    AuthnzFcgiCheckAuthnProvider who Authoritative On RequireBasicAuth Off UserExpr "%{{reqenv:REMOTE_USER}}"
     Require valid-user
 </Location>
 """
@@ -438,6 +439,7 @@ class ApacheFcgid(Apache):
     """mod_fcgid, which starts the program itself, with the socket on descriptor 0: `app` is the program's path."""
     name = "apache fcgid"
     keeps = False
+    authorizes = None
     wanted = ["mpm_event", "authz_core", "fcgid"]
     modules = [f"{MODULES}/mod_{m}.so" for m in wanted]
 
@@ -476,7 +478,7 @@ class Caddy(Gateway):
         }}
         @passed status 2xx
         handle_response @passed {{
-            request_header X-Remote-User {{rp.header.Variable-Remote_user}}
+            request_header Remote-User {{rp.header.Remote-User}}
         }}
     }}""" if authorizer else ""
         served = f"""
