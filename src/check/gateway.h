@@ -21,9 +21,10 @@ struct ferry_gateway_opts {
     const char *filter_url;     /* or path: of a file that goes through a filter; NULL */
     const char *log;            /* the web server's log, to look for STDERR in; NULL */
     /*
-     * What to start, ending with NULL, or NULL. In its arguments, the URL and the log {app} is where the application
-     * listens, {app_host}, {app_port} and {app_path} are parts of that, {port} is a free port for
-     * the web server, {url} is the URL, and {dir} an empty directory for its files.
+     * What to start, ending with NULL, or NULL. In its arguments, the URL and the log {app} is
+     * where the application listens, {app_host}, {app_port} and {app_path} are parts of that,
+     * {port} is a free port for the web server, {url} is the URL, and {dir} an empty directory for
+     * its files.
      */
     const char *const *program;
     const volatile sig_atomic_t *stop; /* true: skip what is left; may be NULL */
@@ -86,8 +87,9 @@ size_t ferry_gateway_output(const struct ferry_gateway *, char *out, size_t cap)
 #define FERRY_GATEWAY_GROUP_MAP(X)                                                                 \
     X(3)                                                                                           \
     X(4)                                                                                           \
-    X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(18) X(19) X(20) X(21) X(22)     \
-        X(23) X(24) X(26) X(27) X(16) X(17)
+    X(5)                                                                                           \
+    X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(18) X(19) X(20) X(21) X(22) X(23)    \
+        X(24) X(26) X(27) X(16) X(17)
 
 #define X(name) extern const struct ferry_check_group ferry_check_w_##name;
 FERRY_GATEWAY_GROUP_MAP(X)
