@@ -394,11 +394,11 @@ static void after(struct ferry_check *c)
     char how[128] = "";
     bool well, interrupted = g->opts.stop && *g->opts.stop;
 
-    ferry_stage_clear(&g->stage);
-    g->stage.prefix = g->prefix;
     /* What follows is not part of the conversation. */
     talk = c->talk;
     memset(&c->talk, 0, sizeof c->talk);
+    ferry_stage_clear(&g->stage);
+    g->stage.prefix = g->prefix;
     well = interrupted || (!has_ended(g, how, sizeof how) && ferry_gateway_answers(c, RECOVER_MS));
     ferry_stage_clear(&g->stage);
     ferry_talk_fini(&c->talk);

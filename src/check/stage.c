@@ -125,7 +125,7 @@ static void take_connection(struct ferry_stage *s)
     }
     conn->stage = s;
     conn->fd = fd;
-    conn->number = ++s->serial;
+    conn->number = ++s->accepted;
     ferry_bytes_init(&conn->in, FERRY_STAGE_BYTES_MAX);
     ferry_bytes_init(&conn->out, FERRY_STAGE_BYTES_MAX);
     conn->next = s->conns;

@@ -105,7 +105,7 @@ struct ferry_stage {
     struct ferry_stage_conn *conns;
     struct ferry_asked *asked; /* in the order they began */
     struct ferry_visit *visits;
-    unsigned nconns, nvisits, serial;
+    unsigned nconns, nvisits, serial, accepted;
 
     const volatile sig_atomic_t *stop; /* true: the case is left; may be NULL */
 
