@@ -412,6 +412,7 @@ void ferry_asked_trickle(struct ferry_asked *r, const void *bytes, size_t n, siz
         ferry_bytes_add(&r->conn->out, p, now);
         if (!ferry_asked_flush(r))
             return;
+        ferry_stage_pass(r->stage->check, 1); /* else the kernel joins them */
     }
 }
 

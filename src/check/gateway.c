@@ -289,7 +289,10 @@ static bool answers_once(struct ferry_check *c)
     if (!v)
         return false;
     ferry_visit_request(v, "GET", NULL);
-    r = ferry_visit_nth(v, 0, true, 1000);
+    /* That STDIN is not ended is for a case to say. */
+    r = ferry_visit_nth(v, 0, true, 500);
+    if (!r)
+        r = ferry_visit_nth(v, 0, false, 500);
     if (!r)
         return false;
     ferry_asked_answer(r, "still here");
@@ -328,6 +331,7 @@ void ferry_gateway_restart(struct ferry_check *c, enum ferry_stage_values values
 {
     struct ferry_gateway *g = ferry_gateway(c);
     char said[1024];
+    const char *words;
     int err;
 
     stop(g);
@@ -337,9 +341,11 @@ void ferry_gateway_restart(struct ferry_check *c, enum ferry_stage_values values
     err = start(g);
     if (err < 0)
         ferry_check_skip(c, "%s cannot be started: %s", g->args[0], ferry_strerror(err));
-    if (!ferry_gateway_answers(c, START_MS))
-        ferry_check_skip(c, "no request comes through %s: %s", g->args[0],
-                         last_words(g, said, sizeof said));
+    if (!ferry_gateway_answers(c, START_MS)) {
+        words = last_words(g, said, sizeof said);
+        ferry_check_fail(c, "no request comes through %s%s%s", g->args[0],
+                         *words ? ", which says: " : "", words);
+    }
     /* Those that ask do it soon after the first request. */
     ferry_stage_pass(c, 100);
 }
@@ -350,7 +356,7 @@ static const char *lacks(struct ferry_check *c, unsigned needs)
 {
     const struct ferry_gateway *g = ferry_gateway(c);
 
-    if (g->opts.stop && *g->opts.stop)
+    if (c->opts->stop && *c->opts->stop)
         return "interrupted";
     if (needs & FERRY_NEEDS_AUTHORIZER && !g->authorizer[0])
         return "no --authorizer-url was given";
@@ -372,18 +378,15 @@ static void before(struct ferry_check *c)
         c->at->needs & FERRY_NEEDS_MULTIPLEX ? FERRY_VALUES_MANY : FERRY_VALUES_ONE;
 
     ferry_stage_begin(&g->stage, c);
-    g->stage.prefix = c->at->needs & FERRY_NEEDS_AUTHORIZER ? g->authorizer
-                      : c->at->needs & FERRY_NEEDS_FILTER   ? g->filter
-                                                            : g->prefix;
-    if (!g->opts.program) {
-        g->stage.values = g->values = wanted;
-        return;
-    }
     /* Only one that has asked remembers what it was told. */
-    if (g->pid == 0 || g->shaken || (g->stage.values_seen && g->values != wanted))
+    if (g->opts.program &&
+        (g->pid == 0 || g->shaken || (g->stage.values_seen && g->values != wanted)))
         ferry_gateway_restart(c, wanted);
     else
         g->values = g->stage.values = wanted;
+    g->stage.prefix = c->at->needs & FERRY_NEEDS_AUTHORIZER ? g->authorizer
+                      : c->at->needs & FERRY_NEEDS_FILTER   ? g->filter
+                                                            : g->prefix;
     ferry_talk_fini(&c->talk);
 }
 
@@ -392,7 +395,7 @@ static void after(struct ferry_check *c)
     struct ferry_gateway *g = ferry_gateway(c);
     struct ferry_talk talk;
     char how[128] = "";
-    bool well, interrupted = g->opts.stop && *g->opts.stop;
+    bool well, interrupted = c->opts->stop && *c->opts->stop;
 
     /* What follows is not part of the conversation. */
     talk = c->talk;
@@ -401,11 +404,11 @@ static void after(struct ferry_check *c)
     g->stage.prefix = g->prefix;
     well = interrupted || (!has_ended(g, how, sizeof how) && ferry_gateway_answers(c, RECOVER_MS));
     ferry_stage_clear(&g->stage);
-    ferry_talk_fini(&c->talk);
-    c->talk = talk;
     /* What a failed case has shaken is not left to the next. */
     if (g->opts.program && !interrupted && (!well || c->outcome == FERRY_FAILED))
         stop(g);
+    ferry_talk_fini(&c->talk);
+    c->talk = talk;
     g->stage.check = NULL;
     if (!well)
         ferry_check_fail(c, "after this the web server does not answer any more%s%s",
@@ -489,7 +492,7 @@ int ferry_gateway_open(struct ferry_gateway *g, const struct ferry_gateway_opts 
     *g = (struct ferry_gateway){.opts = *o, .output = -1, .pidfd = -1};
     g->stage.listener = -1;
     g->stage.timeout_ms = opts->timeout_ms;
-    g->stage.stop = o->stop;
+    g->stage.stop = opts->stop;
     signal(SIGPIPE, SIG_IGN);
     snprintf(why, cap, "%s", ferry_strerror(-ENOMEM));
     err = make_dir(g, why, cap);

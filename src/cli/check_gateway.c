@@ -265,7 +265,7 @@ int ferry_cli_check_gateway(int argc, char **argv)
     }
     if (optind < argc)
         a.gateway.program = (const char *const *)argv + optind;
-    a.gateway.stop = &interrupted;
+    a.check.stop = &interrupted;
     a.report.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     code = check(&a);
     if (code || !a.list)
