@@ -332,6 +332,7 @@ void ferry_gateway_restart(struct ferry_check *c, enum ferry_stage_values values
     struct ferry_gateway *g = ferry_gateway(c);
     char said[1024];
     const char *words;
+    bool first = g->stage.requests == 0;
     int err;
 
     stop(g);
@@ -341,7 +342,7 @@ void ferry_gateway_restart(struct ferry_check *c, enum ferry_stage_values values
     err = start(g);
     if (err < 0)
         ferry_check_skip(c, "%s cannot be started: %s", g->args[0], ferry_strerror(err));
-    if (!ferry_gateway_answers(c, START_MS)) {
+    if (!ferry_gateway_answers(c, first ? START_MS : 2000 + 2 * g->stage.timeout_ms)) {
         words = last_words(g, said, sizeof said);
         ferry_check_fail(c, "no request comes through %s%s%s", g->args[0],
                          *words ? ", which says: " : "", words);

@@ -88,8 +88,25 @@ size_t ferry_gateway_output(const struct ferry_gateway *, char *out, size_t cap)
     X(5)                                                                                           \
     X(6)                                                                                           \
     X(7)                                                                                           \
-    X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(26)  \
-        X(27) X(16) X(17)
+    X(8)                                                                                           \
+    X(9)                                                                                           \
+    X(10)                                                                                          \
+    X(11)                                                                                          \
+    X(12)                                                                                          \
+    X(13)                                                                                          \
+    X(14)                                                                                          \
+    X(15)                                                                                          \
+    X(18)                                                                                          \
+    X(19)                                                                                          \
+    X(20)                                                                                          \
+    X(21)                                                                                          \
+    X(22)                                                                                          \
+    X(23)                                                                                          \
+    X(24)                                                                                          \
+    X(26)                                                                                          \
+    X(27)                                                                                          \
+    X(16)                                                                                          \
+    X(17)
 
 #define X(name) extern const struct ferry_check_group ferry_check_w_##name;
 FERRY_GATEWAY_GROUP_MAP(X)
