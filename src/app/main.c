@@ -29,6 +29,9 @@ int ferry_app_main(const struct ferry_app_opts *opts, const char *address)
     struct ferry_app *app;
     int status = ferry_app_new(opts, &app);
 
+    if (status == FERRY_EUSAGE)
+        return complain("cannot start", "an unknown option, or FCGI_WEB_SERVER_ADDRS is no list of "
+                                        "addresses");
     if (status < 0)
         return complain("cannot start", ferry_strerror(status));
     status = serve(app, address);

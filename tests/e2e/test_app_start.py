@@ -121,6 +121,13 @@ def test_a_socket_that_does_not_listen_is_an_error(run):
         assert b"hello: descriptor 0 is a socket that does not listen" in p.stderr.read()
 
 
+def test_a_list_of_web_servers_with_a_mistake_lets_nobody_in(run, folder):
+    p = run(HELLO, f"unix:{folder}/s", IO, env={"FCGI_WEB_SERVER_ADDRS": "10.0.0.1,x"})
+    assert p.wait(20) == 1
+    assert b"FCGI_WEB_SERVER_ADDRS is no list of addresses" in p.stderr.read()
+    assert not (folder / "s").exists()
+
+
 # -- systemd --
 
 def launch(run, fds, *args, count=None, pid=0, **kw):
