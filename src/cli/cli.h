@@ -36,6 +36,11 @@ void ferry_cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int ferry_cli_written(void);
 
 struct ferry_addr;
+struct ferry_guard_opts;
+
+/* Puts two guards above this process: 0 in the one that is guarded and goes on; else there is
+ * nothing more to do but to exit with `*code`. Of the options `apart` and `name` are set here. */
+int ferry_cli_guards(const struct ferry_guard_opts *, int *code);
 
 /* Says why an address cannot be listened on, and what to do; `holder` is who listens there, 0 when
  * that is not known, and `option` the end of the sentence "choose another address". */

@@ -405,7 +405,7 @@ static int open_signals(struct master *m)
     /* Under nohup it stays ignored. */
     if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
         sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    sigprocmask(SIG_SETMASK, &set, NULL); /* a guard has blocked more */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file past its limit is an error of that write, not our end */
     m->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -434,7 +434,9 @@ int ferry_serve_master(struct ferry_serve *s)
         ferry_loop_free(m->loop);
         return FERRY_EXIT_FAILED;
     }
-    if (ferry_serve_listen(s) || start_app(m) < 0 || start_worker(m) < 0) {
+    err = ferry_serve_listen(s) ? -1 : start_app(m);
+    ferry_serve_tell_guards(s);
+    if (err < 0 || start_worker(m) < 0) {
         m->exit_code = FERRY_EXIT_FAILED;
         m->phase = STOPPING;
         stop_app(m);

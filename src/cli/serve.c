@@ -428,5 +428,5 @@ int ferry_cli_serve(int argc, char **argv)
         return usage_error("serve", argv[optind + 1], "only one directory can be served");
     if ((code = check(s)) || (code = resolve_dir(s, argv[optind])) || (code = resolve_script(s)))
         return code;
-    return ferry_serve_master(s);
+    return ferry_serve_guarded(s);
 }

@@ -60,6 +60,11 @@ void ferry_serve_url(const struct ferry_serve *, char *out, size_t cap);
  * code. */
 int ferry_serve_master(struct ferry_serve *);
 
+/* The same, with guards above it when it starts an application (proc/guard.h). */
+int ferry_serve_guarded(struct ferry_serve *);
+/* For the guards to know, when the application runs: where its files are. */
+void ferry_serve_tell_guards(const struct ferry_serve *);
+
 /* The worker process, after the fork that `master` made: writes one byte to ready_fd when it
  * serves. SIGTERM and SIGINT of the master end it, SIGUSR1 opens the log anew. Returns the exit
  * code. */

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 
 #define FORKS_MAX 1024
+#define FATAL 10 /* failures in a row, about half a minute */
 
 static const char help_text[] =
     "usage: ferry spawn -s PATH | -p PORT | --listen ADDR [OPTION...] -- PROGRAM [ARGUMENT...]\n"
@@ -50,8 +51,45 @@ static const char help_text[] =
     "  -v, --version            show the version\n"
     "  -h, --help               this text\n"
     "\n"
-    "Exits with 0 when the program runs 0.1 seconds later, else with its exit status, or 1; 64 "
-    "for wrong usage.\n";
+    "Without --supervise it exits with 0 when the program runs 0.1 seconds later, else with its "
+    "exit "
+    "status, or 1;\n"
+    "64 for wrong usage. With it, it stays:\n"
+    "\n"
+    "      --supervise          keep the program running, in the foreground; print where it "
+    "listens "
+    "when it is ready\n"
+    "      --processes MIN:MAX  as many as the load takes; 0:MAX starts the first one on demand; N "
+    "means N:N (1)\n"
+    "      --per-process        a socket for each process: PATH-0 and so on, or the next ports\n"
+    "      --max-load N         active requests that a process reports when it is full\n"
+    "      --idle-timeout TIME  then one that is not needed is stopped (60s)\n"
+    "      --ready HOW          it says so (notify), answers GET_VALUES (values), runs for a while "
+    "(time), or auto\n"
+    "      --ready-time TIME    how long that while is (1s)\n"
+    "      --ready-timeout TIME not ready by then, it has failed (30s)\n"
+    "      --max-requests N     replace a process after so many requests\n"
+    "      --max-age TIME       or when it is that old\n"
+    "      --max-rss SIZE       or has so much memory resident\n"
+    "      --restart-delay MIN:MAX  before it is started again when it failed, doubling "
+    "(100ms:10s)\n"
+    "      --fatal N            give up after N failures in a row with no process ready (10; 0: "
+    "never)\n"
+    "      --stop-signal NAME   that asks it to end (TERM)\n"
+    "      --stop-timeout TIME  then its process group is killed (10s)\n"
+    "      --ping[=SCRIPT=/URI] ask every process for a sign of life: GET_VALUES, or a request\n"
+    "      --ping-interval TIME, --ping-timeout TIME, --ping-threshold N\n"
+    "                           how often (10s), how long (5s), how many may be missed (3)\n"
+    "      --status ADDR        answer /status, /status?json and /ready over HTTP\n"
+    "      --name NAME          of the pool, in the log and the status (the program's)\n"
+    "      --log FILE           write the log to this file instead of stderr\n"
+    "      --quiet              log only what has gone wrong, and what the program writes\n"
+    "\n"
+    "SIGHUP starts a new generation on the same sockets and stops the old one when that is ready; "
+    "SIGTERM stops it,\n"
+    "SIGINT and SIGQUIT at once; SIGUSR1 opens the log anew; SIGUSR2 logs the status. Exits with "
+    "69 "
+    "when it gives up.\n";
 
 enum {
     OPT_LISTEN = 256,
@@ -61,6 +99,7 @@ enum {
     OPT_UMASK,
     OPT_NICE,
     OPT_NNP,
+    OPT_SUPERVISE,
 };
 
 static const char letters[] = "+s:p:a:M:U:G:b:u:g:c:Sd:F:C:P:nf:vh";
@@ -85,6 +124,29 @@ static const struct option long_options[] = {
     {"umask", required_argument, NULL, OPT_UMASK},
     {"nice", required_argument, NULL, OPT_NICE},
     {"no-new-privs", no_argument, NULL, OPT_NNP},
+    {"supervise", no_argument, NULL, OPT_SUPERVISE},
+    {"name", required_argument, NULL, FERRY_SPAWN_OPT_NAME},
+    {"processes", required_argument, NULL, FERRY_SPAWN_OPT_PROCESSES},
+    {"per-process", no_argument, NULL, FERRY_SPAWN_OPT_PER_PROCESS},
+    {"max-load", required_argument, NULL, FERRY_SPAWN_OPT_MAX_LOAD},
+    {"idle-timeout", required_argument, NULL, FERRY_SPAWN_OPT_IDLE_TIMEOUT},
+    {"ready", required_argument, NULL, FERRY_SPAWN_OPT_READY},
+    {"ready-time", required_argument, NULL, FERRY_SPAWN_OPT_READY_TIME},
+    {"ready-timeout", required_argument, NULL, FERRY_SPAWN_OPT_READY_TIMEOUT},
+    {"max-requests", required_argument, NULL, FERRY_SPAWN_OPT_MAX_REQUESTS},
+    {"max-age", required_argument, NULL, FERRY_SPAWN_OPT_MAX_AGE},
+    {"max-rss", required_argument, NULL, FERRY_SPAWN_OPT_MAX_RSS},
+    {"restart-delay", required_argument, NULL, FERRY_SPAWN_OPT_RESTART_DELAY},
+    {"fatal", required_argument, NULL, FERRY_SPAWN_OPT_FATAL},
+    {"stop-signal", required_argument, NULL, FERRY_SPAWN_OPT_STOP_SIGNAL},
+    {"stop-timeout", required_argument, NULL, FERRY_SPAWN_OPT_STOP_TIMEOUT},
+    {"ping", optional_argument, NULL, FERRY_SPAWN_OPT_PING},
+    {"ping-interval", required_argument, NULL, FERRY_SPAWN_OPT_PING_INTERVAL},
+    {"ping-timeout", required_argument, NULL, FERRY_SPAWN_OPT_PING_TIMEOUT},
+    {"ping-threshold", required_argument, NULL, FERRY_SPAWN_OPT_PING_THRESHOLD},
+    {"status", required_argument, NULL, FERRY_SPAWN_OPT_STATUS},
+    {"log", required_argument, NULL, FERRY_SPAWN_OPT_LOG},
+    {"quiet", no_argument, NULL, FERRY_SPAWN_OPT_QUIET},
     {"version", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -219,6 +281,8 @@ static int take_option(struct ferry_spawning *s, int c)
         *text = optarg;
         return 0;
     }
+    if (c > FERRY_SPAWN_OPT_FIRST)
+        return ferry_spawning_take_pool(s, (enum ferry_spawn_pool_option)c, optarg);
     switch (c) {
     case 'M':
         return take_mode("-M", &s->how.mode);
@@ -248,6 +312,9 @@ static int take_option(struct ferry_spawning *s, int c)
         return take_mode("--umask", &s->what.umask);
     case OPT_NICE:
         return take_nice(s, optarg);
+    case OPT_SUPERVISE:
+        s->supervise = true;
+        return 0;
     case OPT_NNP:
         s->what.no_new_privs = true;
         return 0;
@@ -287,12 +354,60 @@ static mode_t read_umask(void)
     return mask;
 }
 
+static int check(const struct ferry_spawning *s)
+{
+    if (s->no_fork && s->forks > 1) {
+        ferry_cli_say("-F makes no sense with -n, which starts no process");
+        return FERRY_EXIT_USAGE;
+    }
+    if (s->no_fork && s->supervise) {
+        ferry_cli_say("-n makes no sense with --supervise, which stays and starts processes");
+        return FERRY_EXIT_USAGE;
+    }
+    if (s->needs && !s->supervise) {
+        ferry_cli_say("%s is for programs that are looked after: add --supervise", s->needs);
+        return FERRY_EXIT_USAGE;
+    }
+    if (s->forks && s->pool.processes_max) {
+        ferry_cli_say("-F and --processes say the same; one of them is enough");
+        return FERRY_EXIT_USAGE;
+    }
+    return 0;
+}
+
+/* What a supervised program sees of our environment: where things are, which language, which time,
+ * and what FastCGI programs are told by it. */
+static void keep_little(struct ferry_spawning *s)
+{
+    static const char *const names[] = {
+        "PATH", "LANG",  "LANGUAGE",        "LC_*",   "TZ",   "TMPDIR",
+        "HOME", "USER",  "LOGNAME",         "SHELL",  "TERM", "LD_LIBRARY_PATH",
+        "PHP*", "FCGI*", "XDG_RUNTIME_DIR", "FERRY_*"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && s->nkeep < FERRY_SPAWN_ENV_MAX; i++)
+        s->keep[s->nkeep++] = names[i];
+    s->what.keep_env = s->keep;
+}
+
+static void prepare_pool(struct ferry_spawning *s)
+{
+    struct ferry_manager_opts *pool = &s->pool;
+
+    keep_little(s);
+    if (s->forks)
+        pool->processes_min = pool->processes_max = s->forks;
+    if (!pool->processes_max)
+        pool->processes_min = pool->processes_max = 1;
+}
+
 static int prepare(struct ferry_spawning *s, char **argv)
 {
     int code = find_program(s, argv);
 
-    if (!code && s->no_fork && s->forks > 1)
-        code = usage_error("-F", "", "makes no sense with -n, which starts no process");
+    if (!code)
+        code = check(s);
+    if (!code && s->supervise)
+        prepare_pool(s);
     if (!code)
         code = ferry_spawning_find_address(s);
     if (!code)
@@ -306,7 +421,8 @@ static int prepare(struct ferry_spawning *s, char **argv)
 
 int ferry_cli_spawn(int argc, char **argv)
 {
-    static struct ferry_spawning spawning = {.what = FERRY_SPAWN_INIT};
+    static struct ferry_spawning spawning = {
+        .what = FERRY_SPAWN_INIT, .pool = {.spawn = FERRY_SPAWN_INIT, .failures_max = FATAL}};
     struct ferry_spawning *s = &spawning;
     int c, code;
 
@@ -328,5 +444,7 @@ int ferry_cli_spawn(int argc, char **argv)
         }
     }
     code = prepare(s, argv + optind);
-    return code ? code : ferry_spawning_once(s);
+    if (code)
+        return code;
+    return s->supervise ? ferry_spawning_supervise(s) : ferry_spawning_once(s);
 }

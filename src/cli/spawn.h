@@ -27,13 +27,53 @@ struct ferry_spawning {
     unsigned forks;       /* of -F; 0: not given */
     bool no_fork;
     bool outside; /* the socket is made outside of the new root */
-    bool supervise;
+    bool supervise, quiet;
+    const char *log;
+    bool has_status;
+    struct ferry_addr status; /* where the status is answered */
+    const char *needs;        /* an option that was given and makes sense with --supervise only */
+    struct ferry_manager_opts pool;
 
     /* What follows from it. */
     struct ferry_addr addr;
     struct ferry_listen_opts how;
     char user_env[3][128]; /* HOME and so on of the user */
 };
+
+/* X(NAME, name): the options of --supervise, which spawn_pool.c reads. */
+#define FERRY_SPAWN_POOL_MAP(X)                                                                    \
+    X(NAME, "name")                                                                                \
+    X(PROCESSES, "processes")                                                                      \
+    X(PER_PROCESS, "per-process")                                                                  \
+    X(MAX_LOAD, "max-load")                                                                        \
+    X(IDLE_TIMEOUT, "idle-timeout")                                                                \
+    X(READY, "ready")                                                                              \
+    X(READY_TIME, "ready-time")                                                                    \
+    X(READY_TIMEOUT, "ready-timeout")                                                              \
+    X(MAX_REQUESTS, "max-requests")                                                                \
+    X(MAX_AGE, "max-age")                                                                          \
+    X(MAX_RSS, "max-rss")                                                                          \
+    X(RESTART_DELAY, "restart-delay")                                                              \
+    X(FATAL, "fatal")                                                                              \
+    X(STOP_SIGNAL, "stop-signal")                                                                  \
+    X(STOP_TIMEOUT, "stop-timeout")                                                                \
+    X(PING, "ping")                                                                                \
+    X(PING_INTERVAL, "ping-interval")                                                              \
+    X(PING_TIMEOUT, "ping-timeout")                                                                \
+    X(PING_THRESHOLD, "ping-threshold")                                                            \
+    X(STATUS, "status")                                                                            \
+    X(LOG, "log")                                                                                  \
+    X(QUIET, "quiet")
+
+enum ferry_spawn_pool_option {
+    FERRY_SPAWN_OPT_FIRST = 512,
+#define X(NAME, name) FERRY_SPAWN_OPT_##NAME,
+    FERRY_SPAWN_POOL_MAP(X)
+#undef X
+};
+
+/* Reads one of them, `text` being its argument: the exit code, and said why. */
+int ferry_spawning_take_pool(struct ferry_spawning *, enum ferry_spawn_pool_option, char *text);
 
 /* Looks up the users and groups: the exit code, and said why. */
 int ferry_spawning_find_users(struct ferry_spawning *);
@@ -57,5 +97,8 @@ void ferry_spawning_complain(const struct ferry_spawning *, const char *step, in
 
 /* Starts the program and leaves it to itself: the exit code. */
 int ferry_spawning_once(struct ferry_spawning *);
+
+/* Starts its processes and stays until told to stop: the exit code. */
+int ferry_spawning_supervise(struct ferry_spawning *);
 
 #endif

@@ -97,7 +97,7 @@ static void wait_for_something(struct guard *g, int ms)
                             {.fd = g->fd, .events = POLLIN}};
     struct signalfd_siginfo info;
 
-    if (poll(fds, 2, ms) <= 0)
+    if (poll(fds, 2, ms) <= 0) /* of -1 it takes no notice */
         return;
     while (read(g->signal_fd, &info, sizeof info) == sizeof info)
         pass_on(g, &info);
@@ -152,8 +152,9 @@ static void end_one(struct guard *g, pid_t pid, bool now)
         g->told[g->ntold++] = pid;
 }
 
-/* The parent of a process, as the kernel writes it behind the name, which may hold anything. */
-static pid_t parent_of(const char *pid)
+/* The state of a process, 'Z' for one that has ended, if this is its parent; else 0. The kernel
+ * writes both behind its name, which may hold anything. */
+static char child_state(const char *pid, pid_t parent)
 {
     char path[64], text[512];
     const char *at;
@@ -163,15 +164,16 @@ static pid_t parent_of(const char *pid)
     snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return -1;
+        return 0;
     n = read(fd, text, sizeof text - 1);
     close(fd);
     text[n > 0 ? n : 0] = 0;
     at = strrchr(text, ')');
-    return at && strlen(at) > 4 ? (pid_t)strtol(at + 4, NULL, 10) : -1;
+    return at && strlen(at) > 4 && strtol(at + 4, NULL, 10) == parent ? at[2] : 0;
 }
 
-static void end_children(struct guard *g, bool now)
+/* Calls `f` for each child there is. */
+static void each_child(void (*f)(void *arg, pid_t, bool has_ended), void *arg)
 {
     DIR *proc = opendir("/proc");
     pid_t self = getpid();
@@ -179,10 +181,25 @@ static void end_children(struct guard *g, bool now)
 
     if (!proc)
         return;
-    while ((e = readdir(proc)))
-        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && parent_of(e->d_name) == self)
-            end_one(g, (pid_t)strtol(e->d_name, NULL, 10), now);
+    while ((e = readdir(proc))) {
+        char state = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? child_state(e->d_name, self) : 0;
+
+        if (state)
+            f(arg, (pid_t)strtol(e->d_name, NULL, 10), state == 'Z');
+    }
     closedir(proc);
+}
+
+static void end_gently(void *arg, pid_t pid, bool has_ended)
+{
+    (void)has_ended;
+    end_one(arg, pid, false);
+}
+
+static void end_now(void *arg, pid_t pid, bool has_ended)
+{
+    (void)has_ended;
+    end_one(arg, pid, true);
 }
 
 /* -- the whole -------------------------------------------------------------------------------- */
@@ -202,20 +219,23 @@ static void end_what_is_left(struct guard *g)
 
         if (now >= g->until + GIVE_UP_MS)
             return;
-        end_children(g, now >= g->until);
+        each_child(now >= g->until ? end_now : end_gently, g);
         wait_for_something(g, LOOK_MS);
     }
 }
 
 static int guard(struct guard *g)
 {
+    bool left;
+
     if (g->o->name)
         prctl(PR_SET_NAME, g->o->name);
     watch_over(g);
     if (WIFSIGNALED(g->status) && g->o->died)
         g->o->died(g->o->arg, WTERMSIG(g->status));
+    left = reap(g);
     end_what_is_left(g);
-    if (WIFSIGNALED(g->status) && g->o->tidy)
+    if ((WIFSIGNALED(g->status) || left) && g->o->tidy)
         g->o->tidy(g->o->arg);
     close(g->signal_fd);
     return WIFEXITED(g->status) ? WEXITSTATUS(g->status) : 1;
@@ -257,4 +277,45 @@ int ferry_guard(const struct ferry_guard_opts *o, int *code)
     else
         sigprocmask(SIG_SETMASK, &old, NULL);
     return err;
+}
+
+/* -- in the guarded process ------------------------------------------------------------------- */
+
+struct known {
+    const pid_t *pids;
+    unsigned n;
+};
+
+static void reap_unknown(void *arg, pid_t pid, bool has_ended)
+{
+    const struct known *known = arg;
+
+    for (unsigned i = 0; i < known->n; i++)
+        if (known->pids[i] == pid)
+            return;
+    if (has_ended)
+        waitpid(pid, NULL, WNOHANG | __WALL);
+}
+
+void ferry_guard_adopt(void)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+void ferry_guard_reap(const pid_t *pids, unsigned n)
+{
+    struct known known = {pids, n};
+    siginfo_t any = {0};
+
+    /* Most of the time nobody has ended, and /proc need not be read. */
+    if (waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) == 0 && any.si_pid > 0)
+        each_child(reap_unknown, &known);
+}
+
+void ferry_guard_end(int sig, unsigned grace_ms)
+{
+    struct ferry_guard_opts o = {.sig = sig, .grace_ms = grace_ms};
+    struct guard g = {.o = &o, .signal_fd = -1, .fd = -1, .ended = true};
+
+    end_what_is_left(&g);
 }

@@ -3,6 +3,7 @@
 #define FERRY_PROC_GUARD_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "ferry/err.h"
 
@@ -31,8 +32,8 @@ struct ferry_guard_opts {
     /* The guarded process was ended by a signal, and what it started is being ended. May be NULL.
      */
     void (*died)(void *arg, int sig);
-    /* After `died`, when nothing is left: files that the guarded process would have removed. May be
-     * NULL. */
+    /* When nothing is left any more after `died`, or after it left something running: the files
+     * that it would have removed, or could not, since they were in use. May be NULL. */
     void (*tidy)(void *arg);
     void *arg;
 };
@@ -54,5 +55,15 @@ struct ferry_guard_opts {
  */
 FERRY_MUST_CHECK
 int ferry_guard(const struct ferry_guard_opts *, int *code);
+
+/*
+ * The guarded process may be the last one that is left: so what is orphaned below it comes to it
+ * first. _adopt turns that on; _reap, to be called now and then, reaps those children that have
+ * ended and are none of the `n` known ones; _end ends all children there are, as a guard does, and
+ * returns when none is left, or when 10 seconds after SIGKILL some still are.
+ */
+void ferry_guard_adopt(void);
+void ferry_guard_reap(const pid_t *known, unsigned n);
+void ferry_guard_end(int sig, unsigned grace_ms);
 
 #endif

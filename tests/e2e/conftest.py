@@ -187,6 +187,24 @@ class Client:
             return False
 
 
+def children_of(pid):
+    """Those that it has started itself, or been given."""
+    pids = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            pids += [int(child) for child in task.read_text().split()]
+        except OSError:
+            pass
+    return pids
+
+
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
 class Ferry:
     """A running `ferry serve` with its output in files."""
 
@@ -229,18 +247,19 @@ class Ferry:
 
     def children(self, pid=None):
         """All processes below it."""
-        pids = []
-        for task in pathlib.Path(f"/proc/{pid or self.process.pid}/task").glob("*/children"):
-            try:
-                for child in task.read_text().split():
-                    pids += [int(child)] + self.children(int(child))
-            except OSError:
-                pass
-        return pids
+        return [p for child in children_of(pid or self.process.pid) for p in [child] + self.children(child)]
+
+    def master(self):
+        """The pid of the process that starts and watches the others: the first one, or the one below two guards."""
+        for guard in children_of(self.process.pid):
+            if name_of(guard) == "guard":
+                for pid in children_of(guard):
+                    return pid
+        return self.process.pid
 
     def worker(self):
         """The pid of the process that serves."""
-        for pid in self.children():
+        for pid in children_of(self.master()):
             try:
                 if pathlib.Path(f"/proc/{pid}/exe").resolve() == (BUILD / "ferry").resolve():
                     return pid

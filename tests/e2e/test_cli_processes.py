@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, Client, needs_php_cgi, wait_until
+from conftest import BUILD, Client, children_of, name_of, needs_php_cgi, wait_until
 
 FERRY = str(BUILD / "ferry")
 APP = pathlib.Path(__file__).with_name("little_app.py")
@@ -52,7 +52,7 @@ def app(serve, folder):
     yield start
     for ferry, _ in started:
         if ferry.process.poll() is None:
-            assert not zombies(ferry.process.pid)
+            assert not zombies(ferry.process.pid) and not zombies(ferry.master())
             started.append((ferry, ferry.children()))
             assert ferry.stop(signal.SIGINT) == 0, ferry.err
     for ferry, pids in started:
@@ -64,8 +64,7 @@ def app(serve, folder):
 def app_pids(ferry):
     """Its children that are not the worker."""
     worker = ferry.worker()
-    text = pathlib.Path(f"/proc/{ferry.process.pid}/task/{ferry.process.pid}/children").read_text()
-    return [int(p) for p in text.split() if int(p) != worker]
+    return [p for p in children_of(ferry.master()) if p != worker]
 
 
 def app_pid(ferry):
@@ -145,12 +144,12 @@ def test_the_worker_has_its_own_and_all_descriptors_it_may(app):
     worker, pid = ferry.worker(), app_pid(ferry)
     assert fds(pid)[0] not in fds(worker).values(), "the application's listener"
     assert fds(pid)[2] not in fds(worker).values(), "the application's stderr"
-    mine, theirs = fds(worker), fds(ferry.process.pid)
+    mine, theirs = fds(worker), fds(ferry.master())
     shared = {v for fd, v in mine.items() if fd > 2 and not v.startswith("anon_inode")} & set(theirs.values())
     assert all(v.startswith("socket:") for v in shared) and len(shared) == 2  # the listeners, one for each thread
     soft, hard = open_files(worker)
     assert soft == hard
-    assert open_files(ferry.process.pid) == open_files(os.getpid())
+    assert open_files(ferry.master()) == open_files(os.getpid())
 
 
 # -- an orderly end ----------------------------------------------------------------------------------------------------
@@ -287,6 +286,48 @@ def test_nothing_outlives_a_master_that_was_killed(app, folder):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind(("127.0.0.1", ferry.port))
         s.listen()
+
+
+def chain(ferry):
+    """The first process, the guard, the master."""
+    first = ferry.process.pid
+    guard, = children_of(first)
+    master, = children_of(guard)
+    assert master == ferry.master() and (name_of(first), name_of(guard), name_of(master)) == ("ferry", "guard", "ferry")
+    return [first, guard, master]
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+@pytest.mark.parametrize("killed", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+def test_nothing_outlives_those_that_were_killed(app, folder, killed, deaf):
+    """Whoever of the three it is, any two at once, and also when the application ignores SIGTERM."""
+    ferry = app("-l", f"unix:{folder}/s", "--threads", 2, env={"DEAF": "1"} if deaf else {})
+    assert ferry.get("/length").status == 200
+    pids, three = ferry.children(), chain(ferry)
+    for i in killed:
+        os.kill(three[i], signal.SIGKILL)
+    wait_until(lambda: not [p for p in pids if alive(p)], 15)
+    assert ferry.process.wait(5) == (-signal.SIGKILL if 0 in killed else 1)
+    assert list(ferry.place.iterdir()) == []
+    assert not (folder / "s").exists()
+    if 2 in killed:
+        assert "ferry: the master was ended by signal 9 (Killed); what it started is ended" in ferry.err
+
+
+def test_a_daemon_that_it_has_become_ends_too(app, folder):
+    """Two forks and a session of its own: out of the process group, but not out of sight."""
+    program = script(folder, f"setsid sh -c 'trap \"\" TERM; (echo $$ >{folder}/daemon; exec sleep 1000) &' &\n"
+                             "exec sleep 1000")
+    ferry = app(program=program)
+    wait_until(lambda: (folder / "daemon").exists() and (folder / "daemon").read_text())
+    daemon = next(p for p in ferry.children() if name_of(p) == "sleep" and os.getsid(p) != os.getsid(app_pid(ferry)))
+    assert ferry.stop() == 0
+    assert not alive(daemon)
+
+
+def test_without_an_application_there_are_no_guards(serve, hello):
+    ferry = serve("-a", hello)
+    assert [name_of(p) for p in ferry.children()] == ["ferry"]
 
 
 def test_a_master_that_was_killed_frees_its_port_while_a_request_is_finished(app):

@@ -158,7 +158,7 @@ def test_the_program_ends_with_ferry_and_leaves_nothing(folder, sig):
     with serving(folder / "run", "--spawn", DEMO) as ferry:
         assert ferry.get("/facts").status == 200
         path, pids = run_folder(ferry), ferry.children()
-        assert path.stat().st_mode & 0o777 == 0o700 and len(pids) == 2
+        assert path.stat().st_mode & 0o777 == 0o700 and len(pids) == 4  # a guard, the master, the worker, the program
         assert ferry.stop(sig) == (-sig if sig == signal.SIGKILL else 0)
         wait_until(lambda: not any(map(alive, pids)), 5)
         wait_until(lambda: not path.exists(), 2)

@@ -11,15 +11,14 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, Client, wait_until
+from conftest import BUILD, Client, children_of, wait_until
 from phpsite import PHP, alive, each_php, in_threads, make_site, need, pattern, php_fpm, serving
 
 
 def php_of(ferry):
     """The process that ferry has started as PHP."""
     worker = ferry.worker()
-    pids = pathlib.Path(f"/proc/{ferry.process.pid}/task/{ferry.process.pid}/children").read_text().split()
-    mine = [int(p) for p in pids if int(p) != worker]
+    mine = [p for p in children_of(ferry.master()) if p != worker]
     return mine[0] if mine else None
 
 

@@ -41,13 +41,23 @@ static void sleep_long(void)
         pause();
 }
 
-/* A program that made itself a daemon, and does not care about SIGTERM when it is deaf. */
+/* A program that made itself a daemon, and does not care about SIGTERM when it is deaf. Returns
+ * when that has told. */
 static void start_daemon(bool deaf)
 {
-    pid_t pid = fork();
+    int ends[2];
+    char c;
+    pid_t pid;
 
+    if (pipe(ends) < 0)
+        abort();
+    pid = fork();
     if (pid > 0) {
         waitpid(pid, NULL, 0);
+        close(ends[1]);
+        if (read(ends[0], &c, 1) != 1)
+            abort();
+        close(ends[0]);
         return;
     }
     setsid();
@@ -56,6 +66,8 @@ static void start_daemon(bool deaf)
     signal(SIGTERM, deaf ? SIG_IGN : SIG_DFL);
     sigprocmask(SIG_SETMASK, &(sigset_t){0}, NULL);
     tell('d');
+    if (write(ends[1], "d", 1) != 1)
+        abort();
     sleep_long();
 }
 
@@ -218,10 +230,59 @@ static void daemons_end_with_it(void **state)
     pid = start(&o, 1, starts_a_daemon);
     assert_int_equal(WEXITSTATUS(status_of(pid)), 0);
     assert_int_equal(hear(5000), 'd');
+    assert_int_equal(hear(5000), 't'); /* something was left */
     all_are_gone();
     pid = start(&o, 2, starts_a_deaf_daemon);
     assert_int_equal(WEXITSTATUS(status_of(pid)), 0);
     assert_int_equal(hear(5000), 'd');
+    assert_int_equal(hear(5000), 't');
+    all_are_gone();
+}
+
+static void adopts_and_ends(void)
+{
+    static const pid_t nobody[] = {1};
+    pid_t known;
+
+    ferry_guard_adopt();
+    start_daemon(true);
+    known = fork();
+    if (known == 0)
+        _exit(5);
+    if (fork() == 0)
+        _exit(6);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    ferry_guard_reap(&known, 1); /* the other one, not this one */
+    ferry_guard_reap(nobody, 0);
+    if (waitpid(-1, NULL, WNOHANG) != 0)
+        _exit(1); /* the daemon alone is left */
+    ferry_guard_end(0, 100);
+    _exit(waitpid(-1, NULL, WNOHANG) < 0 ? 8 : 9);
+}
+
+static void keeps_what_is_known(void)
+{
+    pid_t known = fork();
+
+    if (known == 0)
+        _exit(5);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    ferry_guard_reap(&known, 1);
+    _exit(waitpid(known, NULL, WNOHANG) == known ? 8 : 9);
+}
+
+static void the_guarded_process_can_be_the_last_one(void **state)
+{
+    struct ferry_guard_opts o = opts(200);
+    pid_t pid;
+
+    (void)state;
+    pid = start(&o, 1, adopts_and_ends);
+    assert_int_equal(WEXITSTATUS(status_of(pid)), 8);
+    assert_int_equal(hear(5000), 'd');
+    all_are_gone();
+    pid = start(&o, 1, keeps_what_is_known);
+    assert_int_equal(WEXITSTATUS(status_of(pid)), 8);
     all_are_gone();
 }
 
@@ -385,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_guard_that_was_killed_is_noticed),
         cmocka_unit_test(nothing_outlives_two_that_were_killed),
         cmocka_unit_test(a_descriptor_is_watched),
+        cmocka_unit_test(the_guarded_process_can_be_the_last_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
