@@ -53,6 +53,7 @@ struct ferry__peer {
     unsigned held;              /* streams whose unread bytes keep it from being read */
     bool closing;
     bool large;     /* it is read in large blocks */
+    bool wide;      /* it has room for large answers */
     unsigned begun; /* requests, ever */
     /* As the last sweep saw it, and since when: see deadlines.c. */
     unsigned seen_begun;

@@ -16,7 +16,8 @@
 #include "app/app.h"
 #include "http/http.h"
 
-#define REF_MIN 1024 /* below this a copy is cheaper than a segment of its own */
+#define WIDE_MIN (192 << 10) /* bytes that wait from which a Unix socket's buffer is too small */
+#define REF_MIN 1024         /* below this a copy is cheaper than a segment of its own */
 
 static size_t waiting(const struct ferry__peer *p)
 {
@@ -38,6 +39,10 @@ static void queued(struct ferry_request *r, size_t n)
         r->own = 0;
     r->own += n;
     r->own_until = r->peer->sent + waiting(r->peer);
+    if (!r->peer->wide && waiting(r->peer) > WIDE_MIN) {
+        r->peer->wide = true;
+        ferry_stream_send_large(&r->peer->pump.stream);
+    }
     ferry_pump_kick(&r->peer->pump);
 }
 

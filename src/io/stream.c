@@ -85,6 +85,15 @@ void ferry_stream_read_large(struct ferry_stream *s, bool large)
     s->flags = large ? s->flags | FERRY__LARGE : s->flags & ~FERRY__LARGE;
 }
 
+void ferry_stream_send_large(struct ferry_stream *s)
+{
+    int domain = 0, room = 512 << 10;
+    socklen_t len = sizeof domain;
+
+    if (getsockopt(s->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX)
+        setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+}
+
 void ferry_stream_errors_last(struct ferry_stream *s)
 {
     s->flags |= FERRY__ERRORS_LAST;

@@ -67,6 +67,10 @@ void ferry_stream_read(struct ferry_stream *, bool on);
  * Any time. */
 void ferry_stream_read_large(struct ferry_stream *, bool large);
 
+/* Room in the kernel for half a MiB of output, where the system allows so much: for connections
+ * with large answers. On Unix sockets only, since TCP finds its own measure. Any time. */
+void ferry_stream_send_large(struct ferry_stream *);
+
 /* Errors of the socket come in order, behind the bytes that came before them, and only while
  * reading is on: for connections whose peer's last words count more than the news that it is gone.
  * Any time. */

@@ -113,6 +113,29 @@ static void reading_off_keeps_the_peer_waiting(void **state)
     ferry_loop_free(loop);
 }
 
+static void only_unix_sockets_get_more_room_to_send(void **state)
+{
+    struct ferry_loop *loop = loop_for(state);
+    int fd[2];
+
+    each_pair(fd)
+    {
+        struct end e;
+        int domain, before, after;
+        socklen_t len = sizeof domain;
+
+        end_open(loop, &e, fd[0]);
+        assert_int_equal(getsockopt(fd[0], SOL_SOCKET, SO_DOMAIN, &domain, &len), 0);
+        assert_int_equal(getsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &before, &len), 0);
+        ferry_stream_send_large(&e.s);
+        assert_int_equal(getsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &after, &len), 0);
+        assert_true(domain == AF_UNIX ? after > before : after == before);
+        end_close(&e);
+        close(fd[1]);
+    }
+    ferry_loop_free(loop);
+}
+
 static void many_streams_that_keep_their_blocks_do_not_starve_others(void **state)
 {
     static const char zeros[100000];
@@ -522,6 +545,7 @@ int main(void)
         on_both(echoes_come_back_whole),
         on_both(a_consumer_that_pauses_gets_every_byte_in_order),
         on_both(reading_off_keeps_the_peer_waiting),
+        on_both(only_unix_sockets_get_more_room_to_send),
         on_both(many_streams_that_keep_their_blocks_do_not_starve_others),
         on_both(the_end_close_behind_bytes_is_not_lost),
         on_both(a_half_close_leaves_the_other_half),
