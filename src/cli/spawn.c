@@ -410,6 +410,8 @@ static int prepare(struct ferry_spawning *s, char **argv)
         prepare_pool(s);
     if (!code)
         code = ferry_spawning_find_address(s);
+    if (!code && s->pool.per_process)
+        code = ferry_spawning_check_addresses(s, s->pool.processes_max);
     if (!code)
         code = ferry_spawning_find_users(s);
     if (s->how.mode == 0)

@@ -85,6 +85,9 @@ int ferry_spawning_find_address(struct ferry_spawning *);
  * on, or the next ports. */
 struct ferry_addr ferry_spawning_address(const struct ferry_spawning *, unsigned i, unsigned n);
 
+/* Are there n of them? The exit code, and said why. */
+int ferry_spawning_check_addresses(const struct ferry_spawning *, unsigned n);
+
 /* Opens the i-th of n, inside of the new root unless told otherwise: the descriptor, or -1, and
  * said why. */
 int ferry_spawning_listen(struct ferry_spawning *, unsigned i, unsigned n);

@@ -212,6 +212,18 @@ int ferry_spawning_find_address(struct ferry_spawning *s)
     return parse(s, "-s", path);
 }
 
+int ferry_spawning_check_addresses(const struct ferry_spawning *s, unsigned n)
+{
+    unsigned port = ferry_addr_port(&s->addr);
+    struct ferry_addr last = ferry_spawning_address(s, n - 1, n);
+
+    if ((port && port + n - 1 > 65535) || (last.fd < 0 && last.len == 0)) {
+        ferry_cli_say("--per-process: there is no room for %u addresses from there on", n);
+        return FERRY_EXIT_USAGE;
+    }
+    return 0;
+}
+
 struct ferry_addr ferry_spawning_address(const struct ferry_spawning *s, unsigned i, unsigned n)
 {
     struct ferry_addr a = s->addr;

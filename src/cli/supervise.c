@@ -292,8 +292,7 @@ static void reload(struct supervisor *v)
                       (unsigned long long)ferry_now_us());
     v->reloading = true;
     ferry_manager_reload(v->manager);
-    if (v->systemd.ours >= 0)
-        ferry_timer_set(v->loop, &v->tick, ferry_loop_now(v->loop) + TICK_RELOADING_MS);
+    ferry_timer_set(v->loop, &v->tick, ferry_loop_now(v->loop) + TICK_RELOADING_MS);
 }
 
 static void reopen(struct supervisor *v)
@@ -409,6 +408,8 @@ static int start(struct supervisor *v)
     err = ferry_manager_start(v->loop, &o, &v->manager, why, sizeof why);
     if (err < 0)
         ferry_cli_say("%s", why);
+    else if (v->stopping) /* given up before there was a manager to be stopped */
+        stop(v, false);
     else
         ferry_timer_set(v->loop, &v->tick, ferry_loop_now(v->loop) + TICK_MS);
     return err;

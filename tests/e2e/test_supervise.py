@@ -195,6 +195,13 @@ def test_wrong_usage(folder, args):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("where", [["-p", "65530"], ["-s", "x" * 106], ["-s", "unix:@" + "x" * 105]])
+def test_no_room_for_several_sockets(folder, where):
+    p = run(FERRY, "spawn", "--supervise", "--per-process", "--processes", "1:10", *where, "--", HELLO, cwd=folder)
+    assert p.returncode == 64 and "no room for 10 addresses" in p.stderr
+    assert list(folder.iterdir()) == []
+
+
 def test_a_live_socket_is_not_taken(supervise):
     s = supervise("--", HELLO)
     p = run(FERRY, "spawn", "--supervise", "-s", s.folder / "s", "--", HELLO)
