@@ -74,7 +74,8 @@ struct ferry_app_opts {
                                 means 256 KiB */
     size_t output_max;       /* bytes of one request's output that may wait; 0 means 8 MiB */
     unsigned stop_max_ms;    /* how long running requests may take after a stop; 0 means 30,000 */
-    const char *io;          /* "uring", "epoll" or "auto"; NULL means auto */
+    /* "uring", "epoll" or "auto"; NULL takes the environment variable FERRY_IO, or else auto. */
+    const char *io;
     /* The peers allowed, as in FCGI_WEB_SERVER_ADDRS (section 3.2): numeric addresses with commas.
      * NULL takes that environment variable, "" allows everybody. */
     const char *web_server_addrs;

@@ -136,17 +136,24 @@ static int read_environment(struct ferry_app *app)
     return err;
 }
 
-static int backend(const char *name, enum ferry_io *out)
+static int backend(struct ferry_app *app, enum ferry_io *out)
 {
     static const char *const names[] = {
         [FERRY_IO_AUTO] = "auto", [FERRY_IO_URING] = "uring", [FERRY_IO_EPOLL] = "epoll"};
+    const char *given = app->opts.io ? app->opts.io : getenv("FERRY_IO");
 
+    *out = FERRY_IO_AUTO;
+    if (!given || !*given)
+        return 0;
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name ? name : "auto", names[i]) == 0) {
+        if (strcmp(given, names[i]) == 0) {
             *out = (enum ferry_io)i;
             return 0;
         }
-    return FERRY_EUSAGE;
+    if (app->opts.io)
+        return FERRY_EUSAGE;
+    ferry__report(app, "FERRY_IO is not auto, uring or epoll: %s", given);
+    return 0;
 }
 
 static void cut_all(struct ferry_app *app)
@@ -202,7 +209,7 @@ int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
     ferry__deadlines_init(app);
     sigemptyset(&app->signal_set);
     app->signals.fd = -1;
-    if ((err = backend(app->opts.io, &io)) < 0 || (err = read_environment(app)) < 0 ||
+    if ((err = backend(app, &io)) < 0 || (err = read_environment(app)) < 0 ||
         (err = fill_standard_descriptors()) < 0 || (err = ferry_loop_new(io, &app->loop)) < 0) {
         ferry__addrs_fini(&app->allowed);
         free(app);

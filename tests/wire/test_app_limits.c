@@ -295,6 +295,16 @@ static void mistakes_in_the_environment_are_reported(void **state)
     assert_string_equal(reported(true), "FERRY_MAX_REQUESTS is no number: 12x\n");
     ferry_app_free(app);
     unsetenv("FERRY_MAX_REQUESTS");
+    opts.io = NULL;
+    setenv("FERRY_IO", "kqueue", 1);
+    assert_int_equal(ferry_app_new(&opts, &app), 0);
+    assert_string_equal(reported(true), "FERRY_IO is not auto, uring or epoll: kqueue\n");
+    ferry_app_free(app);
+    setenv("FERRY_IO", "epoll", 1);
+    assert_int_equal(ferry_app_new(&opts, &app), 0);
+    assert_string_equal(ferry_app_io(app), "epoll");
+    ferry_app_free(app);
+    unsetenv("FERRY_IO");
 }
 
 static void it_ends_after_so_many_requests(void **state)
