@@ -123,8 +123,9 @@ FERRY_MUST_CHECK
 int ferry_app_new(const struct ferry_app_opts *, struct ferry_app **out);
 
 /*
- * Closes everything and frees it, requests that still run too; for those that other threads have,
- * it waits until they are finished. Not from a callback. Takes NULL.
+ * Closes everything and frees it, requests that still run too; those that other threads have are
+ * aborted, and it waits until they are finished. Not from a callback, nor from another thread
+ * before ferry_app_run has returned. Takes NULL.
  */
 void ferry_app_free(struct ferry_app *);
 
@@ -244,18 +245,28 @@ bool ferry_request_is_aborted(const struct ferry_request *);
 
 /*
  * Takes a request out of the loop's hands: from now on any thread may use it, one at a time, and it
- * is still to be finished exactly once. None of its on_ functions and no ferry_request_after is
- * called any more; ferry_request_wait takes their place, and ferry_request_is_aborted is true as
- * soon as the loop knows it. Nothing blocks unless it is asked to. Called from the loop's thread.
- * 0; 0 too when it is detached already; or -ENOMEM, and then it is as before.
+ * is still to be finished exactly once, after which nobody may use it. All functions of a request
+ * work from there, and what one thread hands to another (by a lock, a queue, the start of a thread)
+ * needs nothing more. But none of its on_ functions and no ferry_request_after is called any more,
+ * nor does it help to set them: ferry_request_wait takes their place, and ferry_request_is_aborted
+ * is true as soon as the loop knows it. Nothing blocks unless it is asked to; the loop's thread
+ * must not wait, since nothing comes or goes meanwhile. Called from the loop's thread. 0; 0 too
+ * when it is detached already; or -ENOMEM, and then it is as before.
+ *
+ * With the option `threads`, requests wait for one in the order they came. One that is aborted
+ * before a thread took it ends without the handler. A handler in such a thread may leave its
+ * request to another one and return. The threads have all signals blocked that a program waits for.
  */
 FERRY_MUST_CHECK
 int ferry_request_detach(struct ferry_request *);
 
 /*
  * A detached request that is blocking waits inside of reading until bytes or the end have come (0
- * is the end then), and inside of writing until the peer has room (so a write does not return 0);
- * both end with FERRY_EABORTED on an abort. Requests of the option `threads` are blocking at first.
+ * is the end then), and inside of writing, headers too, until less than output_mark waits for the
+ * peer. So a write returns 1 or an error, however much it is: output_max is not reached, and of a
+ * write that ends with an error a part may have been taken. Waiting ends with FERRY_EABORTED on an
+ * abort. Requests of the option `threads` are blocking at first. What a filter writes before the
+ * end of its body waits for that end and not for the peer, so there output_max counts. 0, or
  * FERRY_EUSAGE for one that is not detached.
  */
 int ferry_request_set_blocking(struct ferry_request *, bool blocking);
@@ -263,7 +274,7 @@ int ferry_request_set_blocking(struct ferry_request *, bool blocking);
 enum ferry_wait {
     FERRY_WAIT_BODY = 1,     /* bytes of the body or its end have come */
     FERRY_WAIT_DATA = 2,     /* bytes of the DATA stream or its end have come */
-    FERRY_WAIT_WRITABLE = 4, /* a write would return 1 */
+    FERRY_WAIT_WRITABLE = 4, /* a write would return 1, or an error */
     FERRY_WAIT_ABORT = 8
 };
 
@@ -359,7 +370,7 @@ int ferry_request_raw(struct ferry_request *);
  * Writes content: a copy of n bytes. All of it or nothing is taken.
  *   1  taken, and more may come
  *   0  taken; but output_mark bytes wait for the peer: better go on when on_writable's function is
- *      called
+ *      called, or ferry_request_wait says so
  *   FERRY_ELIMIT    not taken: more than output_max bytes of this request would wait
  *   FERRY_EABORTED  not taken: nobody wants it any more
  *   -ENOMEM
@@ -369,8 +380,9 @@ int ferry_request_write(struct ferry_request *, const void *bytes, size_t n);
 
 /*
  * The same without a copy: the bytes must stay as they are until `release(arg)` is called, which
- * happens exactly once, also on errors, and perhaps before this returns. NULL for bytes that
- * outlive the application (static ones).
+ * happens exactly once, also on errors, and perhaps before this returns; for a detached request
+ * from its thread or the loop's. It must not use the request. NULL for bytes that outlive the
+ * application (static ones).
  */
 int ferry_request_write_ref(struct ferry_request *, const void *bytes, size_t n,
                             void (*release)(void *arg), void *arg);

@@ -38,6 +38,7 @@ void ferry__app_settle(struct ferry_app *app)
         ferry__request_run(ferry_container(l, struct ferry_request, poked));
     while ((l = ferry_list_first(&app->dirty)))
         ferry__request_flush(ferry_container(l, struct ferry_request, dirty));
+    ferry__threads_wake(&app->threads);
     app->settling = false;
     if (!ferry_list_empty(&app->poked))
         ferry_task_defer(app->loop, &app->settle);
@@ -202,6 +203,7 @@ int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
     ferry_list_init(&app->dirty);
     ferry_list_init(&app->idle_peers);
     ferry_list_init(&app->idle_requests);
+    ferry__threads_init(&app->threads);
     ferry_task_init(&app->settle, settle_later);
     ferry_timer_init(&app->stop_timer, stopped_too_long);
     ferry_timer_init(&app->fresh_timer, stopped_long_enough);
@@ -241,10 +243,16 @@ void ferry_app_free(struct ferry_app *app)
     ferry_timer_stop(&app->sweep);
     ferry__notify_fini(&app->notify);
     ferry_task_cancel(&app->settle);
-    ferry_list_each (at, next, &app->orphans)
-        ferry__request_recycle(ferry_container(at, struct ferry_request, link));
+    ferry_list_each (at, next, &app->orphans) {
+        struct ferry_request *r = ferry_container(at, struct ferry_request, link);
+
+        if (r->detached)
+            ferry__detached_join(r);
+        ferry__request_recycle(r);
+    }
+    ferry__threads_fini(&app->threads);
     ferry_list_each (at, next, &app->idle_requests)
-        free(ferry_container(at, struct ferry_request, link));
+        ferry__request_free(ferry_container(at, struct ferry_request, link));
     ferry_list_each (at, next, &app->idle_peers)
         free(ferry_container(at, struct ferry__peer, link));
     ferry__listeners_free(app);
@@ -295,9 +303,11 @@ static void look_for_stops(struct ferry_app *app)
 
 int ferry_app_run(struct ferry_app *app)
 {
-    int err = app->cgi ? ferry__cgi_start(app->cgi) : 0;
+    int err = ferry__threads_start(&app->threads, app->opts.threads);
 
-    if (err == 0 && !app->cgi)
+    if (err == 0 && app->cgi)
+        err = ferry__cgi_start(app->cgi);
+    else if (err == 0)
         ferry__notify_ready(app);
     while (err == 0) {
         look_for_stops(app);

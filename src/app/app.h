@@ -2,6 +2,7 @@
 #ifndef FERRY_APP_APP_H
 #define FERRY_APP_APP_H
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -49,8 +50,11 @@ struct ferry__peer {
     struct ferry_list link;     /* in app->peers, or app->idle_peers when unused */
     struct ferry_list requests; /* by request.link */
     struct ferry_list writers;  /* by request.writer: told to wait for room, the longest first */
-    uint64_t sent;              /* bytes that left, ever */
-    unsigned held;              /* streams whose unread bytes keep it from being read */
+    /* Written by the loop; a detached request's thread looks at them under that one's lock. */
+    atomic_ullong sent;    /* bytes that left, ever */
+    atomic_size_t waiting; /* bytes of output that have not */
+    atomic_uint active;    /* requests */
+    unsigned held;         /* streams whose unread bytes keep it from being read */
     bool closing;
     bool large;     /* it is read in large blocks */
     bool wide;      /* it has room for large answers */
@@ -63,6 +67,7 @@ struct ferry__peer {
 /* One of a request's input streams. */
 struct ferry__input {
     struct ferry_chain chain; /* what came and was not consumed */
+    size_t eaten;             /* bytes of it that another thread has consumed */
     ferry_request_fn fn;      /* told of more, and of the end */
     int err;
     bool ended;   /* its last byte came */
@@ -71,6 +76,31 @@ struct ferry__input {
 
 struct ferry__early;
 
+/* Output that another thread wrote, on its way to the loop; then the chain's, as a block. */
+struct ferry__piece {
+    struct ferry__piece *next;
+    enum ferry_record_type stream;
+    struct ferry_slice bytes; /* in `block`, or whose they are is told by a call of `release` */
+    void (*release)(void *arg);
+    void *arg;
+    struct ferry_block block;
+};
+
+/* What a detached request's thread and the loop share: see detached.c. */
+struct ferry__shared {
+    pthread_mutex_t lock; /* of all here, of the request's output, input, `err` and `peer` */
+    pthread_cond_t changed;
+    struct ferry_post post;
+    struct ferry_blocks blocks; /* none kept: the loop's are the loop's alone */
+    struct ferry__piece *first, **last;
+    size_t waiting;  /* bytes of the pieces */
+    bool posted;     /* the loop will look */
+    bool blocking;   /* reading and writing wait for the peer */
+    bool wants_room; /* the loop is to say when there is */
+    bool lost;       /* a piece could not be queued, so none behind it is */
+    bool finished;
+};
+
 struct ferry_request {
     struct ferry_app *app;
     struct ferry__peer *peer; /* NULL when the connection is gone */
@@ -78,15 +108,19 @@ struct ferry_request {
     struct ferry_list poked;  /* in app->poked while pokes != 0 */
     struct ferry_list dirty;  /* in app->dirty while out_len > 0 */
     struct ferry_list writer; /* in peer->writers */
+    struct ferry_list queued; /* in app->threads.queue, under its lock */
     struct ferry_timer timer;
     struct ferry__input body, data;
+    struct ferry__shared shared;
 
     /* From here on all is zero in a new request. */
     ferry_request_fn after, on_abort, on_writable;
     void *user;
     uint16_t id;
     uint16_t role;
-    bool kept, params_ended, started, aborted, finished;
+    bool kept, params_ended, started, finished;
+    bool detached; /* another thread has it: most of it is under shared.lock */
+    atomic_bool aborted;
     bool lingers; /* finished, but its output waits for the end of the body: see early.c */
     bool status_set, type_set, err_used;
     bool line_is_empty; /* HEAD_RAW: so far */
@@ -145,6 +179,19 @@ struct ferry__report_rate {
 };
 
 struct ferry__cgi;
+struct ferry__thread;
+
+struct ferry__threads {
+    pthread_mutex_t lock;
+    struct ferry_list queue; /* requests that no thread has taken yet */
+    struct ferry_list idle;  /* threads that sleep, the last first */
+    bool waking;             /* one is woken and has not looked yet */
+    bool over;
+    /* The loop's: */
+    bool unwoken; /* requests were queued and nobody was woken for them */
+    struct ferry__thread *threads;
+    unsigned n;
+};
 
 struct ferry_app {
     struct ferry_app_opts opts; /* every default filled in */
@@ -159,6 +206,7 @@ struct ferry_app {
     struct ferry__notify notify;
     struct ferry__report_rate rate;
     struct ferry_timer sweep;
+    struct ferry__threads threads;
     struct ferry_task settle; /* what was poked while poking */
     struct ferry_timer stop_timer, fresh_timer;
     struct ferry_watch signals;
@@ -246,6 +294,8 @@ void ferry__peer_drain(struct ferry__peer *, bool at_once);
 /* Aborts its requests and closes it. */
 void ferry__peer_cut(struct ferry__peer *);
 void ferry__peer_free(struct ferry__peer *);
+/* Its requests or its output changed: shows it to other threads. */
+void ferry__peer_show(struct ferry__peer *);
 
 /* -- request.c */
 
@@ -260,10 +310,13 @@ int ferry__request_parse(struct ferry_request *);
 void ferry__request_body_end(struct ferry_request *);
 /* Its web server aborted it, or will send no more of what is missing. */
 void ferry__request_abort(struct ferry_request *);
+/* None of its functions is called any more. */
+void ferry__request_quiet(struct ferry_request *);
 /* The connection has no more to do with it. */
 void ferry__request_orphan(struct ferry_request *);
 /* Nobody holds it: takes it out of everything, for use again. */
 void ferry__request_recycle(struct ferry_request *);
+void ferry__request_free(struct ferry_request *); /* its memory, when it is in nothing */
 void ferry__request_poke(struct ferry_request *, enum ferry__poke);
 /* Calls the handler's functions for what is poked. It may be gone afterwards. */
 void ferry__request_run(struct ferry_request *);
@@ -275,10 +328,16 @@ void ferry__input_clear(struct ferry__input *); /* for the next request */
 void ferry__input_add(struct ferry_request *, struct ferry__input *, struct ferry_block *,
                       struct ferry_slice);
 void ferry__input_end(struct ferry_request *, struct ferry__input *);
+/* Takes out what another thread has consumed. */
+void ferry__input_settle(struct ferry_request *);
+/* Bytes, the end or an error: reading would not wait. */
+bool ferry__input_is_ready(const struct ferry__input *);
 /* No longer keeps its connection from being read. */
 void ferry__request_unhold(struct ferry_request *);
 /* Nobody will read what came. */
 void ferry__request_drop_input(struct ferry_request *);
+/* It is aborted: what was not read by now is not read any more. */
+void ferry__request_cut_input(struct ferry_request *);
 /* All the input of its role has come. */
 bool ferry__request_is_whole(const struct ferry_request *);
 
@@ -293,17 +352,73 @@ static inline bool ferry__early(const struct ferry_request *r)
 int ferry__early_put(struct ferry_request *, enum ferry_record_type, struct ferry_block *,
                      struct ferry_slice);
 size_t ferry__early_len(const struct ferry_request *);
-/* The body has ended: queues what waited. */
-void ferry__early_send(struct ferry_request *);
+/* The body has ended: queues what waited. False when nothing did. */
+bool ferry__early_send(struct ferry_request *);
 void ferry__early_clear(struct ferry_request *);
+
+/* -- detached.c */
+
+static inline void ferry__request_lock(const struct ferry_request *r)
+{
+    if (__builtin_expect(r->detached, 0))
+        pthread_mutex_lock((pthread_mutex_t *)&r->shared.lock);
+}
+
+static inline void ferry__request_unlock(const struct ferry_request *r)
+{
+    if (__builtin_expect(r->detached, 0))
+        pthread_mutex_unlock((pthread_mutex_t *)&r->shared.lock);
+}
+
+void ferry__shared_init(struct ferry__shared *);
+void ferry__shared_fini(struct ferry__shared *);
+/* A piece with room for n bytes, or NULL. Freed, with a call of `release`, as its block is. */
+struct ferry__piece *ferry__piece_new(size_t n);
+/* The functions below are for detached requests, locked unless said otherwise. */
+void ferry__detached_push(struct ferry_request *, struct ferry__piece *); /* takes it */
+int ferry__detached_copy(struct ferry_request *, enum ferry_record_type, struct ferry_slice);
+/* The loop is to look at what was written, read or finished. */
+void ferry__detached_post(struct ferry_request *);
+/* Waits for anything that is new; `until` may be NULL. False when that is over. */
+bool ferry__detached_sleep(struct ferry_request *, const struct timespec *until);
+/* A write would not wait. */
+bool ferry__detached_has_room(const struct ferry_request *);
+void ferry__detached_await_room(struct ferry_request *);
+void ferry__detached_finish(struct ferry_request *, int app_status); /* takes the lock */
+/* The loop has news for its thread. Not locked. */
+void ferry__detached_tell(struct ferry_request *);
+/* No thread has it any more: it is the loop's again. Not locked. */
+void ferry__detached_end(struct ferry_request *);
+/* Waits until its thread has finished it. Not locked. */
+void ferry__detached_join(struct ferry_request *);
+
+/* -- threads.c */
+
+/* A thread that takes no signals, which are for the program's own threads, but those of its own
+ * mistakes. 0 or -errno. */
+int ferry__thread_start(pthread_t *out, void *(*run)(void *), void *arg);
+
+void ferry__threads_init(struct ferry__threads *);
+/* 0, -ENOMEM or what pthread_create said. Once they run there is no further effect. */
+int ferry__threads_start(struct ferry__threads *, unsigned n);
+/* Ends them when they have returned from what they run; the queue must be empty. */
+void ferry__threads_fini(struct ferry__threads *);
+void ferry__threads_queue(struct ferry__threads *, struct ferry_request *);
+/* Wakes who is needed for what was queued. */
+void ferry__threads_wake(struct ferry__threads *);
+/* Takes a request out of the queue: false when it is not in it. */
+bool ferry__threads_cancel(struct ferry__threads *, struct ferry_request *);
 
 /* -- reply.c */
 
+/* All output that waits where it counts for this request: on its connection, and on the way there.
+ */
+size_t ferry__request_waiting(const struct ferry_request *);
 /* Queues bytes of a stream for the peer, without a copy when they lie in a block: 0 or the sticky
  * error. */
 int ferry__request_queue(struct ferry_request *, enum ferry_record_type, struct ferry_block *,
                          struct ferry_slice);
-/* Turns what is gathered into a record. */
+/* Turns what is gathered into a record, once a header block is whole. The loop's. */
 void ferry__request_flush(struct ferry_request *);
 /* Everything that is missing, and END_REQUEST with its app status. */
 void ferry__request_end(struct ferry_request *);

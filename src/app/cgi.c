@@ -11,7 +11,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -310,20 +309,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Signals are the other threads' to take; nor shall a closed pipe be one. */
-static int start_thread(struct ferry__cgi *c)
-{
-    sigset_t all, before;
-    int err;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&c->thread, NULL, run, c);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    c->has_thread = err == 0;
-    return -err;
-}
-
 /* -- its owner
  * ------------------------------------------------------------------------------------------------
  */
@@ -378,9 +363,9 @@ int ferry__cgi_start(struct ferry__cgi *c)
     c->started = true;
     c->sock[0] = -1;
     err = ferry__peer_open(c->app, fd);
-    if (err == 0)
-        err = start_thread(c);
-    c->runs = err == 0;
+    if (err == 0) /* there a closed pipe is no signal either */
+        err = ferry__thread_start(&c->thread, run, c);
+    c->runs = c->has_thread = err == 0;
     return err;
 }
 

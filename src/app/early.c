@@ -5,6 +5,7 @@
  * records when the body ends. When the handler finishes before that, the request stays for as long.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "app/app.h"
 
@@ -18,7 +19,7 @@ int ferry__early_put(struct ferry_request *r, enum ferry_record_type stream, str
     struct ferry_chain *c;
 
     if (!r->early) {
-        r->early = ferry__arena_alloc(&r->arena, sizeof *r->early);
+        r->early = malloc(sizeof *r->early); /* not from the arena, which another thread may have */
         if (!r->early)
             return -ENOMEM;
         ferry_chain_init(&r->early->out, ferry_loop_blocks(r->app->loop));
@@ -48,15 +49,14 @@ static void send_all(struct ferry_request *r, enum ferry_record_type stream, str
     }
 }
 
-void ferry__early_send(struct ferry_request *r)
+bool ferry__early_send(struct ferry_request *r)
 {
-    if (r->early) {
-        send_all(r, FERRY_STDERR, &r->early->err);
-        send_all(r, FERRY_STDOUT, &r->early->out);
-        ferry__early_clear(r);
-        /* When it was little, those who wait for room have it now. */
-        ferry__peer_wake(r->peer);
-    }
+    if (!r->early)
+        return false;
+    send_all(r, FERRY_STDERR, &r->early->err);
+    send_all(r, FERRY_STDOUT, &r->early->out);
+    ferry__early_clear(r);
+    return true;
 }
 
 void ferry__early_clear(struct ferry_request *r)
@@ -65,5 +65,6 @@ void ferry__early_clear(struct ferry_request *r)
         return;
     ferry_chain_clear(&r->early->out);
     ferry_chain_clear(&r->early->err);
+    free(r->early);
     r->early = NULL;
 }

@@ -28,6 +28,7 @@ static void refuse(struct ferry__peer *p, uint16_t id)
     int err = ferry_conn_end(p->fcgi, id, 0, FERRY_OVERLOADED);
 
     (void)err; /* a connection in trouble says so at its next event */
+    ferry__peer_show(p);
     ferry_pump_kick(&p->pump);
 }
 
@@ -59,6 +60,7 @@ static void begin(struct ferry__peer *p, const struct ferry_conn_event *ev)
         ferry_conn_set_user(p->fcgi, ev->id, r);
     else
         refuse(p, ev->id);
+    ferry__peer_show(p);
     if (ferry_conn_active(p->fcgi) > 1)
         read_large(p);
 }
@@ -187,7 +189,9 @@ static void sent(struct ferry_pump *pump, size_t n)
 {
     struct ferry__peer *p = peer_of(pump);
 
-    p->sent += n;
+    atomic_store_explicit(&p->sent, atomic_load_explicit(&p->sent, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+    ferry__peer_show(p);
     if (!ferry_list_empty(&p->writers)) {
         ferry__peer_wake(p);
         ferry__app_settle(p->app);
@@ -303,6 +307,12 @@ void ferry__peer_accept(struct ferry_app *app, int fd)
         close(fd);
     else if (ferry__peer_open(app, fd) == 0 && app->npeers >= app->opts.conns_max)
         ferry__app_full(app);
+}
+
+void ferry__peer_show(struct ferry__peer *p)
+{
+    atomic_store_explicit(&p->waiting, ferry_conn_output(p->fcgi)->len, memory_order_relaxed);
+    atomic_store_explicit(&p->active, ferry_conn_active(p->fcgi), memory_order_relaxed);
 }
 
 void ferry__peer_cut(struct ferry__peer *p)

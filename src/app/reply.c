@@ -18,27 +18,45 @@
 
 #define WIDE_MIN (192 << 10) /* bytes that wait from which a Unix socket's buffer is too small */
 #define REF_MIN 1024         /* below this a copy is cheaper than a segment of its own */
+#define STEP 65536           /* of one write that waits for the peer */
 
 static size_t waiting(const struct ferry__peer *p)
 {
-    return ferry_conn_output(p->fcgi)->len;
+    return atomic_load_explicit(&p->waiting, memory_order_relaxed);
+}
+
+static uint64_t sent(const struct ferry__peer *p)
+{
+    return atomic_load_explicit(&p->sent, memory_order_relaxed);
+}
+
+/* What it wrote that is not on its connection yet. */
+static size_t behind(const struct ferry_request *r)
+{
+    return ferry__early_len(r) + r->shared.waiting + r->out_len;
+}
+
+size_t ferry__request_waiting(const struct ferry_request *r)
+{
+    return waiting(r->peer) + behind(r);
 }
 
 static size_t own_waiting(const struct ferry_request *r)
 {
     size_t all = waiting(r->peer);
-    uint64_t own = r->peer->sent >= r->own_until ? 0 : r->own;
+    uint64_t own = sent(r->peer) >= r->own_until ? 0 : r->own;
 
-    return (own < all ? (size_t)own : all) + ferry__early_len(r) + r->out_len;
+    return (own < all ? (size_t)own : all) + behind(r);
 }
 
 /* n bytes were queued: they have left when all that waits now has. */
 static void queued(struct ferry_request *r, size_t n)
 {
-    if (r->peer->sent >= r->own_until)
+    ferry__peer_show(r->peer);
+    if (sent(r->peer) >= r->own_until)
         r->own = 0;
     r->own += n;
-    r->own_until = r->peer->sent + waiting(r->peer);
+    r->own_until = sent(r->peer) + waiting(r->peer);
     if (!r->peer->wide && waiting(r->peer) > WIDE_MIN) {
         r->peer->wide = true;
         ferry_stream_send_large(&r->peer->pump.stream);
@@ -67,22 +85,35 @@ int ferry__request_queue(struct ferry_request *r, enum ferry_record_type stream,
     return 0;
 }
 
+/* A copy towards the peer, from whichever thread has the request. */
+static int put(struct ferry_request *r, enum ferry_record_type stream, struct ferry_slice bytes)
+{
+    int err;
+
+    if (!r->detached)
+        return ferry__request_queue(r, stream, NULL, bytes);
+    err = ferry__detached_copy(r, stream, bytes);
+    return err < 0 ? fail(r, err) : 0;
+}
+
 static void send_gathered(struct ferry_request *r)
 {
     ferry_list_remove(&r->dirty);
     if (r->out_len && r->peer && !r->aborted && !r->err)
-        ferry__request_queue(r, FERRY_STDOUT, NULL, ferry_slice(r->out, r->out_len));
+        put(r, FERRY_STDOUT, ferry_slice(r->out, r->out_len));
     r->out_len = 0;
 }
 
-/* A header block waits for its empty line: nobody can use a part of one, and HAProxy 2.6 dies of
- * it. */
 void ferry__request_flush(struct ferry_request *r)
 {
+    ferry_list_remove(&r->dirty);
+    /* A header block waits for its empty line: nobody can use a part of one, and HAProxy 2.6 dies
+     * of it. */
     if (r->head == FERRY__HEAD_OPEN || r->head == FERRY__HEAD_RAW)
-        ferry_list_remove(&r->dirty);
-    else
-        send_gathered(r);
+        return;
+    if (r->out_len && r->peer && !r->aborted && !r->err)
+        ferry__request_queue(r, FERRY_STDOUT, NULL, ferry_slice(r->out, r->out_len));
+    r->out_len = 0;
 }
 
 /* Room for n bytes: at least one, and at most as many as gather. */
@@ -90,7 +121,7 @@ static char *gather(struct ferry_request *r, size_t n)
 {
     if (sizeof r->out - r->out_len < n)
         send_gathered(r);
-    if (ferry_list_empty(&r->dirty))
+    if (!r->detached && ferry_list_empty(&r->dirty))
         ferry_list_push(&r->app->dirty, &r->dirty);
     r->out_len += n;
     return r->out + r->out_len - n;
@@ -103,8 +134,13 @@ static void add(struct ferry_request *r, struct ferry_slice bytes)
     else {
         send_gathered(r);
         if (!r->err)
-            ferry__request_queue(r, FERRY_STDOUT, NULL, bytes);
+            put(r, FERRY_STDOUT, bytes);
     }
+}
+
+static bool is_blocking(const struct ferry_request *r)
+{
+    return r->detached && r->shared.blocking;
 }
 
 /* May n more bytes be written? */
@@ -112,10 +148,14 @@ static int check(struct ferry_request *r, size_t n)
 {
     size_t waits;
 
+    if (is_blocking(r))
+        ferry__detached_await_room(r);
     if (r->err)
         return r->err;
     if (r->aborted || !r->peer)
         return fail(r, FERRY_EABORTED);
+    if (is_blocking(r) && !ferry__early(r))
+        return 0;
     waits = own_waiting(r);
     if (waits > r->app->opts.output_max || n > r->app->opts.output_max - waits)
         return fail(r, FERRY_ELIMIT);
@@ -126,8 +166,12 @@ static int taken(struct ferry_request *r)
 {
     if (r->err)
         return r->err;
-    if (waiting(r->peer) + ferry__early_len(r) + r->out_len < r->app->opts.output_mark)
+    if (r->detached)
+        ferry__detached_post(r);
+    if (ferry__request_waiting(r) < r->app->opts.output_mark || is_blocking(r))
         return 1;
+    if (r->detached)
+        return 0;
     if (ferry_list_empty(&r->writer))
         ferry_list_push(&r->peer->writers, &r->writer);
     return 0;
@@ -170,19 +214,23 @@ static bool is_token(const char *s)
 static int header(struct ferry_request *r, struct ferry_slice prefix, struct ferry_slice name,
                   struct ferry_slice value)
 {
-    int err = check(r, prefix.len + name.len + value.len + 4);
+    int err;
 
-    if (err < 0)
-        return err;
-    r->head = FERRY__HEAD_OPEN;
-    if (prefix.len)
-        add(r, prefix);
-    add(r, name);
-    add(r, FERRY_SLICE(": "));
-    if (value.len)
-        add(r, value);
-    add(r, FERRY_SLICE("\r\n"));
-    return r->err;
+    ferry__request_lock(r);
+    err = check(r, prefix.len + name.len + value.len + 4);
+    if (err == 0) {
+        r->head = FERRY__HEAD_OPEN;
+        if (prefix.len)
+            add(r, prefix);
+        add(r, name);
+        add(r, FERRY_SLICE(": "));
+        if (value.len)
+            add(r, value);
+        add(r, FERRY_SLICE("\r\n"));
+        err = r->err;
+    }
+    ferry__request_unlock(r);
+    return err;
 }
 
 int ferry_request_header(struct ferry_request *r, const char *name, const char *value)
@@ -220,8 +268,10 @@ int ferry_request_raw(struct ferry_request *r)
 {
     if (r->head != FERRY__HEAD_NONE)
         return FERRY_EUSAGE;
+    ferry__request_lock(r);
     r->head = FERRY__HEAD_RAW;
     r->line_is_empty = true;
+    ferry__request_unlock(r);
     return 0;
 }
 
@@ -277,66 +327,85 @@ static struct ferry_slice begin_content(struct ferry_request *r, struct ferry_sl
 
 int ferry_request_write(struct ferry_request *r, const void *bytes, size_t n)
 {
-    int err = check(r, n);
+    struct ferry_slice rest = ferry_slice(bytes, n), part, content;
+    int err;
 
-    if (err < 0)
-        return err;
-    if (n) {
-        struct ferry_slice content = begin_content(r, ferry_slice(bytes, n));
-
-        if (content.len)
-            add(r, content);
-    }
-    return taken(r);
+    ferry__request_lock(r);
+    do {
+        part = ferry_slice_first(rest, is_blocking(r) ? STEP : SIZE_MAX);
+        err = check(r, part.len);
+        if (err == 0 && part.len) {
+            content = begin_content(r, part);
+            if (content.len)
+                add(r, content);
+        }
+        rest = ferry_slice_from(rest, part.len);
+    } while (err == 0 && rest.len);
+    if (err == 0)
+        err = taken(r);
+    ferry__request_unlock(r);
+    return err;
 }
 
-struct ref {
-    void (*release)(void *arg);
-    void *arg;
-    struct ferry_block block;
-};
-
-static void ref_put(void *home, struct ferry_block *b)
+/* Queues bytes that stay where they are, and takes the piece that stands for them; without one they
+ * are static. */
+static void put_ref(struct ferry_request *r, struct ferry__piece *piece, struct ferry_slice bytes)
 {
-    struct ref *ref = home;
+    struct ferry_slice content = begin_content(r, bytes);
 
-    (void)b;
-    ref->release(ref->arg);
-    free(ref);
+    if (content.len)
+        send_gathered(r);
+    if (r->err)
+        content.len = 0;
+    if (r->detached) {
+        piece->stream = FERRY_STDOUT;
+        piece->bytes = content;
+        ferry__detached_push(r, piece);
+        return;
+    }
+    if (content.len)
+        ferry__request_queue(r, FERRY_STDOUT, piece ? &piece->block : &r->app->static_block,
+                             content);
+    if (piece)
+        ferry_block_unref(&piece->block);
 }
 
 int ferry_request_write_ref(struct ferry_request *r, const void *bytes, size_t n,
                             void (*release)(void *arg), void *arg)
 {
-    struct ferry_block *b = &r->app->static_block;
-    struct ferry_slice content;
-    struct ref *ref;
-    int err = n < REF_MIN ? ferry_request_write(r, bytes, n) : check(r, 0);
+    struct ferry__piece *piece = NULL;
+    int err;
 
-    if (err < 0 || n < REF_MIN)
-        goto released;
-    if (release) {
-        ref = malloc(sizeof *ref);
-        if (!ref) {
-            err = fail(r, -ENOMEM);
-            goto released;
+    if (n < REF_MIN) {
+        err = ferry_request_write(r, bytes, n);
+    } else {
+        ferry__request_lock(r);
+        err = check(r, 0);
+        if (err == 0 && (release || r->detached)) {
+            piece = ferry__piece_new(0);
+            err = piece ? 0 : fail(r, -ENOMEM);
         }
-        *ref = (struct ref){
-            .block = {.put = ref_put, .home = ref, .refs = 1}, .release = release, .arg = arg};
-        b = &ref->block;
+        if (err == 0) {
+            if (piece) {
+                piece->release = release;
+                piece->arg = arg;
+                release = NULL;
+            }
+            put_ref(r, piece, ferry_slice(bytes, n));
+            err = taken(r);
+        }
+        ferry__request_unlock(r);
     }
-    content = begin_content(r, ferry_slice(bytes, n));
-    if (content.len) {
-        send_gathered(r);
-        if (!r->err)
-            ferry__request_queue(r, FERRY_STDOUT, b, content);
-    }
-    if (release)
-        ferry_block_unref(b);
-    return taken(r);
-released:
     if (release)
         release(arg);
+    return err;
+}
+
+static int fail_locked(struct ferry_request *r, int err)
+{
+    ferry__request_lock(r);
+    err = fail(r, err);
+    ferry__request_unlock(r);
     return err;
 }
 
@@ -352,12 +421,12 @@ static int format_text(struct ferry_request *r, const char *format, va_list args
     n = vsnprintf(small, cap, format, args);
     *text = small;
     if (n < 0) {
-        n = fail(r, FERRY_EUSAGE);
+        n = fail_locked(r, FERRY_EUSAGE);
     } else if ((size_t)n >= cap) {
         *text = malloc((size_t)n + 1);
         if (!*text) {
             *text = small;
-            n = fail(r, -ENOMEM);
+            n = fail_locked(r, -ENOMEM);
         } else {
             vsnprintf(*text, (size_t)n + 1, format, again);
         }
@@ -392,13 +461,15 @@ int ferry_request_log(struct ferry_request *r, const char *format, ...)
     n = format_text(r, format, args, small, sizeof small, &text);
     va_end(args);
     if (n >= 0) {
-        int err = check(r, (size_t)n + 1);
+        int err;
 
-        if (err == 0) {
-            text[n++] = '\n'; /* where its NUL stood */
-            err = ferry__request_queue(r, FERRY_STDERR, NULL, ferry_slice(text, (size_t)n));
-        }
+        text[n++] = '\n'; /* where its NUL stood */
+        ferry__request_lock(r);
+        err = check(r, (size_t)n);
+        if (err == 0)
+            err = put(r, FERRY_STDERR, ferry_slice(text, (size_t)n));
         n = err < 0 ? err : taken(r);
+        ferry__request_unlock(r);
     }
     if (text != small)
         free(text);
@@ -421,5 +492,6 @@ void ferry__request_end(struct ferry_request *r)
     send_gathered(r);
     err = ferry_conn_end(p->fcgi, r->id, (uint32_t)r->app_status, FERRY_REQUEST_COMPLETE);
     (void)err; /* a connection in trouble says so at its next event */
+    ferry__peer_show(p);
     ferry_pump_kick(&p->pump);
 }

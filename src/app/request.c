@@ -48,6 +48,8 @@ static struct ferry_request *take(struct ferry_app *app)
     if (!r)
         return NULL;
     r->app = app;
+    ferry__shared_init(&r->shared);
+    ferry_list_init(&r->queued);
     ferry_list_init(&r->link);
     ferry_list_init(&r->poked);
     ferry_list_init(&r->dirty);
@@ -114,21 +116,36 @@ int ferry__request_parse(struct ferry_request *r)
                              r->app->opts.params_max);
 }
 
+/* No function of the handler's has seen it, or none will any more. */
+static bool is_nobodys(struct ferry_request *r)
+{
+    if (r->detached && ferry__threads_cancel(&r->app->threads, r)) {
+        ferry__detached_end(r);
+        r->started = false;
+    }
+    return !r->started || r->finished;
+}
+
 void ferry__request_orphan(struct ferry_request *r)
 {
+    bool was = r->aborted;
+
     ferry_list_remove(&r->link);
     ferry_list_remove(&r->writer);
-    ferry__request_unhold(r);
-    r->peer = NULL;
-    if (!r->started || r->finished) {
+    if (is_nobodys(r)) {
         ferry__request_recycle(r);
         return;
     }
     ferry_list_push(&r->app->orphans, &r->link);
-    if (!r->aborted) {
-        r->aborted = true;
+    ferry__request_lock(r);
+    r->aborted = true;
+    if (r->detached)
+        ferry__request_cut_input(r);
+    ferry__request_unhold(r);
+    r->peer = NULL;
+    ferry__request_unlock(r);
+    if (!was)
         ferry__request_poke(r, FERRY__POKE_ABORT);
-    }
 }
 
 void ferry__request_recycle(struct ferry_request *r)
@@ -153,14 +170,24 @@ void ferry__request_recycle(struct ferry_request *r)
         app->nidle_requests++;
         ferry_list_push_front(&app->idle_requests, &r->link);
     } else {
-        free(r);
+        ferry__request_free(r);
     }
     if (app->stopping)
         ferry__app_fewer(app);
 }
 
+void ferry__request_free(struct ferry_request *r)
+{
+    ferry__shared_fini(&r->shared);
+    free(r);
+}
+
 void ferry__request_poke(struct ferry_request *r, enum ferry__poke poke)
 {
+    if (r->detached) {
+        ferry__detached_tell(r);
+        return;
+    }
     if (!r->pokes)
         ferry_list_push(&r->app->poked, &r->poked);
     r->pokes |= poke;
@@ -180,6 +207,15 @@ static void call(struct ferry_request *r, ferry_request_fn fn)
         fn(r);
 }
 
+static void to_a_thread(struct ferry_request *r)
+{
+    int err = ferry_request_detach(r);
+
+    (void)err; /* never fails here */
+    r->shared.blocking = true;
+    ferry__threads_queue(&r->app->threads, r);
+}
+
 void ferry__request_run(struct ferry_request *r)
 {
     uint8_t pokes = r->pokes;
@@ -191,7 +227,7 @@ void ferry__request_run(struct ferry_request *r)
         call(r, pokes & FERRY__POKE_ABORT ? aborted_fn(r) : NULL);
     } else if (pokes & FERRY__POKE_START) {
         r->started = true;
-        call(r, r->app->opts.handle);
+        call(r, r->app->opts.threads ? to_a_thread : r->app->opts.handle);
     } else {
         call(r, pokes & FERRY__POKE_BODY ? r->body.fn : NULL);
         call(r, pokes & FERRY__POKE_DATA ? r->data.fn : NULL);
@@ -202,8 +238,14 @@ void ferry__request_run(struct ferry_request *r)
 
 void ferry__request_body_end(struct ferry_request *r)
 {
+    bool sent;
+
     ferry__input_end(r, &r->body);
-    ferry__early_send(r);
+    ferry__request_lock(r);
+    sent = ferry__early_send(r);
+    ferry__request_unlock(r);
+    if (sent) /* when it was little, those who wait for room have it now */
+        ferry__peer_wake(r->peer);
     if (r->lingers) {
         ferry__request_end(r);
         ferry__request_recycle(r);
@@ -212,13 +254,15 @@ void ferry__request_body_end(struct ferry_request *r)
 
 void ferry__request_abort(struct ferry_request *r)
 {
-    if (!r->started || r->finished) {
+    if (is_nobodys(r)) {
         r->aborted = true;
         ferry__request_end(r);
         ferry__request_recycle(r);
     } else if (!r->aborted) {
+        ferry__request_lock(r);
         r->aborted = true;
-        ferry__request_drop_input(r);
+        ferry__request_cut_input(r);
+        ferry__request_unlock(r);
         ferry__request_poke(r, FERRY__POKE_ABORT);
     }
 }
@@ -234,6 +278,10 @@ static void linger(struct ferry_request *r)
 
 void ferry_request_finish(struct ferry_request *r, int app_status)
 {
+    if (r->detached) {
+        ferry__detached_finish(r, app_status);
+        return;
+    }
     ferry_assert(r->started && !r->finished);
     r->finished = true;
     r->app_status = r->err < 0 && app_status == 0 ? 1 : app_status;
@@ -313,17 +361,26 @@ bool ferry_request_is_kept(const struct ferry_request *r)
 
 unsigned ferry_request_concurrent(const struct ferry_request *r)
 {
-    return r->peer ? ferry_conn_active(r->peer->fcgi) : 1;
+    unsigned n;
+
+    ferry__request_lock(r);
+    n = r->peer ? atomic_load_explicit(&r->peer->active, memory_order_relaxed) : 1;
+    ferry__request_unlock(r);
+    return n;
 }
 
 const char *ferry_request_peer(struct ferry_request *r)
 {
     struct ferry_addr addr;
     char *text;
+    int err;
 
     if (r->peer_text)
         return r->peer_text;
-    if (!r->peer || ferry_addr_peer(r->peer->pump.stream.fd, &addr) < 0)
+    ferry__request_lock(r); /* while it is held the descriptor stays */
+    err = r->peer ? ferry_addr_peer(r->peer->pump.stream.fd, &addr) : FERRY_ECLOSED;
+    ferry__request_unlock(r);
+    if (err < 0)
         return "";
     text = ferry__arena_alloc(&r->arena, FERRY_ADDR_TEXT_MAX);
     if (!text)
@@ -354,8 +411,19 @@ void *ferry_request_alloc(struct ferry_request *r, size_t n)
     return p ? memset(p, 0, n) : NULL;
 }
 
+void ferry__request_quiet(struct ferry_request *r)
+{
+    ferry_timer_stop(&r->timer);
+    ferry_list_remove(&r->writer);
+    ferry_list_remove(&r->poked);
+    r->pokes = 0;
+    r->after = r->on_abort = r->on_writable = r->body.fn = r->data.fn = NULL;
+}
+
 void ferry_request_after(struct ferry_request *r, unsigned ms, ferry_request_fn fn)
 {
+    if (r->detached)
+        return;
     r->after = fn;
     if (fn)
         ferry_timer_set(r->app->loop, &r->timer, ferry_loop_now(r->app->loop) + ms);

@@ -205,6 +205,18 @@ int ferry_chain_iov(const struct ferry_chain *c, struct iovec *iov, int max)
     return n;
 }
 
+struct ferry_slice ferry_chain_at(const struct ferry_chain *c, uint64_t off)
+{
+    for (uint32_t i = 0; i < c->n && seg_at(c, i)->kind == FERRY_SEG_MEMORY; i++) {
+        const struct ferry_seg *s = seg_at(c, i);
+
+        if (off < s->len)
+            return ferry_slice(s->p + off, s->len - off);
+        off -= s->len;
+    }
+    return ferry_slice(NULL, 0);
+}
+
 const struct ferry_seg *ferry_chain_file_first(const struct ferry_chain *c)
 {
     return c->n && seg_at(c, 0)->kind == FERRY_SEG_FILE ? seg_at(c, 0) : NULL;

@@ -80,6 +80,10 @@ void ferry_chain_commit(struct ferry_chain *, size_t n);
  */
 int ferry_chain_iov(const struct ferry_chain *, struct iovec *iov, int max);
 
+/* The memory `off` bytes behind the front, as far as it lies together; of length 0 where there is
+ * none. Valid until it is consumed, whatever is appended. */
+struct ferry_slice ferry_chain_at(const struct ferry_chain *, uint64_t off);
+
 /* The file range at the front, or NULL. */
 const struct ferry_seg *ferry_chain_file_first(const struct ferry_chain *);
 

@@ -128,6 +128,44 @@ static void consuming_at_every_byte_leaves_the_rest(void **state)
     }
 }
 
+static void looking_behind_the_front_finds_what_consuming_would(void **state)
+{
+    static const char all[] = "headone, two and three.";
+    struct ferry_block *b = ferry_block_get(&blocks, 1);
+    struct ferry_chain c;
+    struct ferry_slice at;
+
+    (void)state;
+    memcpy(b->data, " two and ", 9);
+    ferry_chain_init(&c, &blocks);
+    assert_int_equal(ferry_chain_at(&c, 0).len, 0);
+    ferry_chain_copy(&c, FERRY_SLICE("gone"));
+    ferry_chain_copy(&c, FERRY_SLICE("head"));
+    ferry_chain_copy(&c, FERRY_SLICE("one,"));
+    ferry_chain_ref(&c, b, ferry_slice(b->data, 9));
+    ferry_block_unref(b);
+    ferry_chain_static(&c, FERRY_SLICE("three."));
+    ferry_chain_consume(&c, 4);
+    for (size_t off = 0; off < sizeof all - 1; off += at.len) {
+        at = ferry_chain_at(&c, off);
+        assert_in_range(at.len, 1, sizeof all - 1 - off);
+        assert_memory_equal(at.p, all + off, at.len);
+        /* Byte by byte the same, to the end of what lies together. */
+        for (size_t i = 0; i < at.len; i++) {
+            assert_ptr_equal(ferry_chain_at(&c, off + i).p, at.p + i);
+            assert_int_equal(ferry_chain_at(&c, off + i).len, at.len - i);
+        }
+    }
+    assert_int_equal(ferry_chain_at(&c, sizeof all - 1).len, 0);
+    assert_int_equal(ferry_chain_at(&c, 1 << 20).len, 0);
+    /* Nothing of a file is in memory, nor what stands behind it. */
+    ferry_chain_file(&c, a_file("file"), 0, 4);
+    ferry_chain_copy(&c, FERRY_SLICE("more"));
+    assert_int_equal(ferry_chain_at(&c, sizeof all - 1).len, 0);
+    assert_int_equal(ferry_chain_at(&c, sizeof all + 3).len, 0);
+    ferry_chain_clear(&c);
+}
+
 static void the_ring_keeps_its_order_when_it_turns(void **state)
 {
     struct ferry_chain c;
@@ -359,6 +397,7 @@ int main(void)
         TEST(copies_join_and_other_memory_does_not),
         TEST(empty_pieces_queue_nothing),
         TEST(consuming_at_every_byte_leaves_the_rest),
+        TEST(looking_behind_the_front_finds_what_consuming_would),
         TEST(the_ring_keeps_its_order_when_it_turns),
         TEST(file_ranges_stand_between_memory),
         TEST(room_that_was_reserved_and_not_used_is_no_obstacle),
