@@ -31,6 +31,16 @@ class Ferry:
         return None if os.path.exists(self.argv[0]) else "ferry is not built"
 
 
+class Threads:
+    """A handler in one of four threads of the library's, as one that blocks would be."""
+    name = "ferry threads"
+    argv = [os.path.join(BUILD, "bench/app_threads"), "unix:{}", "4"]
+    multiplexes = True
+
+    def missing(self):
+        return None
+
+
 class Libfcgi:
     name = "libfcgi"
     argv = [os.path.join(BUILD, "bench/app_libfcgi"), "{}", str(CONNECTIONS)]
@@ -60,7 +70,7 @@ class Go:
 URING = Ferry("io_uring")
 EPOLL = Ferry("epoll")
 BASE = Libfcgi()
-FLEET = [URING, EPOLL, BASE, Go()]
+FLEET = [URING, EPOLL, Threads(), BASE, Go()]
 
 # name, mode of fcgi_load, connections, target, {ferry: budget as a ratio to libfcgi}
 WORKS = [
@@ -103,7 +113,7 @@ def measure(app, mode, connections, target, seconds):
 
 def run_work(work, fleet, rounds, seconds, table):
     name, mode, connections, target, budgets = work
-    fleet = [a for a in fleet if mode != "mpx" or a.multiplexes]
+    fleet = [a for a in fleet if (mode != "mpx" or a.multiplexes) and (target == "/" or not isinstance(a, Threads))]
     results = {a.name: [] for a in fleet}
     for i in range(rounds):
         for a in fleet:
@@ -175,7 +185,7 @@ def call_rows(title, heading, what, fleet, connections, target, requests, budget
 
 def run(args, table):
     """All of it, or the works whose name holds args.only. Returns the figures."""
-    subprocess.run(["ninja", "--quiet", "-C", BUILD, "bench/fcgi_load"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "--quiet", "-C", BUILD, "bench/fcgi_load", "bench/app_threads"], check=True, stdout=subprocess.DEVNULL)
     fleet = []
     for a in FLEET:
         why = a.missing()
@@ -191,6 +201,7 @@ def run(args, table):
         results["calls"] = call_rows(f"system calls per small request, {CONNECTIONS} kept connections", "receive, send",
                                      RECV_AND_SEND, fleet, CONNECTIONS, "/", 20000,
                                      {URING.name: 2 + slack, EPOLL.name: 2 + slack}, table)
-        results["sends"] = call_rows("system calls per 1 MiB response, 1 kept connection", "sends", SENDS, fleet, 1,
+        whole = [a for a in fleet if not isinstance(a, Threads)]
+        results["sends"] = call_rows("system calls per 1 MiB response, 1 kept connection", "sends", SENDS, whole, 1,
                                      "/bytes/1048576", 400, {EPOLL.name: 5 + slack}, table)
     return results
