@@ -183,7 +183,7 @@ struct ferry_form_opts {
  * never from inside. `fn` calls ferry_form_read to learn which, and finishes the request. An abort
  * is one of the failures, unless on_abort has a function: then that one is called and `fn` is not.
  * Uses ferry_request_on_body. NULL options mean the defaults; they are copied. 0, -ENOMEM, or
- * FERRY_EUSAGE when called a second time.
+ * FERRY_EUSAGE when called a second time or for a detached request.
  */
 FERRY_MUST_CHECK
 int ferry_form_start(struct ferry_request *, const struct ferry_form_opts *, ferry_request_fn fn);

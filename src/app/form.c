@@ -77,7 +77,7 @@ static void body_came(struct ferry_request *r)
 int ferry_form_start(struct ferry_request *r, const struct ferry_form_opts *opts,
                      ferry_request_fn fn)
 {
-    int err = r->form ? FERRY_EUSAGE : begin(r, opts);
+    int err = r->form || r->detached ? FERRY_EUSAGE : begin(r, opts);
 
     if (err < 0)
         return err;

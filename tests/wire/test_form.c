@@ -4,6 +4,7 @@
 #include "app_client.h"
 
 #include <dirent.h>
+#include <stdatomic.h>
 
 #include "ferry/form.h"
 
@@ -14,7 +15,8 @@
  * ------------------------------------------------------------------------------------------------
  */
 
-static unsigned forms_done, aborts;
+static atomic_uint forms_done; /* also of threads */
+static unsigned aborts;
 
 static void show(struct ferry_request *r, struct ferry_slice s)
 {
@@ -85,7 +87,7 @@ static unsigned open_files(void)
 
 static void do_facts(struct ferry_request *r)
 {
-    ferry_request_printf(r, "%u %u %u", open_files(), forms_done, aborts);
+    ferry_request_printf(r, "%u %u %u", open_files(), atomic_load(&forms_done), aborts);
     ferry_request_finish(r, 0);
 }
 
@@ -465,6 +467,67 @@ static void aborted_forms_fail_once(void **state)
     stop(&s);
 }
 
+static void read_in_a_thread(struct ferry_request *r)
+{
+    if (ferry_form_start(r, NULL, got_form) == FERRY_EUSAGE)
+        got_form(r);
+    else
+        ferry_request_finish(r, 97);
+}
+
+/* The same function reads the form where reading waits. */
+static void forms_are_read_in_threads(void **state)
+{
+    struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
+    const char *body = BODY;
+    struct server s;
+    struct client *c, *gone;
+    struct sum sum = {0};
+    char want[100];
+
+    (void)state;
+    opts.handle = read_in_a_thread;
+    opts.threads = 2;
+    s = start(AF_UNIX, &opts);
+    c = dial(&s);
+    for (size_t n = sizeof BODY - 1, step = 1; step <= n; step += step < 4 ? 1 : n) {
+        begin_form(c, 1, "", MULTIPART, NULL);
+        for (size_t at = 0; at < n; at += step)
+            send_record(c, FERRY_STDIN, 1, body + at, n - at < step ? n - at : step);
+        send_end(c, 1);
+        expect(c, 1, TEXT "a=x^y|f:n:t:0:00000000:memory|b=|");
+    }
+    add_up(&sum, pattern, sizeof pattern);
+    snprintf(want, sizeof want, TEXT "f:n::%zu:%08x:file|", sum.len, sum.hash);
+    for (uint16_t id = 1; id <= 2; id++)
+        begin_file(c, id, "");
+    for (uint16_t id = 1; id <= 2; id++) {
+        send_stdin(c, id, pattern, sizeof pattern);
+        send_stdin(c, id, "\r\n--b0--", 8);
+        send_end(c, id);
+        expect(c, id, want);
+    }
+    /* Aborts and broken connections wake those who wait; another takes their place. */
+    for (int i = 0; i < 4; i++) {
+        begin_file(c, 1, "");
+        send_stdin(c, 1, pattern, 3000);
+        usleep(i * 3000);
+        send_record(c, FERRY_ABORT_REQUEST, 1, "", 0);
+        reply(c, 1);
+        forget(c, 1);
+        gone = dial(&s);
+        begin_file(gone, 1, "");
+        send_stdin(gone, 1, pattern, 3000);
+        usleep(i * 3000);
+        hang_up(gone);
+    }
+    begin_form(c, 1, "", URLENCODED, "2");
+    send_stdin(c, 1, "a=1", 3);
+    assert_non_null(strstr(reply(c, 1)->out, "Status: 400 Bad Request"));
+    hang_up(c);
+    stop(&s);
+}
+
 static bool starve(struct client *c, int n)
 {
     char text[16];
@@ -533,6 +596,7 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(large_files_arrive_and_leave_nothing_behind),
         cmocka_unit_test(aborted_forms_fail_once),
+        cmocka_unit_test(forms_are_read_in_threads),
         cmocka_unit_test(memory_may_run_out_anywhere),
     };
 
