@@ -141,10 +141,15 @@ static void a_filter_that_waits_to_end_can_be_aborted(void **state)
     }
     for (int tries = 0; stat_of(c, "releases=") < 3; tries++)
         assert_true(tries < 1000);
-    /* At the end of the application. */
+    /* At the end of the application: once that has closed what is idle, it has had the first
+     * signal, and the second is not lost in it. */
+    d = dial(&s);
+    expect_hello(d, 1);
     send_deed_as(c, FERRY_FILTER, 1, "at-once");
     expect_silence(c);
     kill(s.pid, SIGTERM);
+    expect_end(d);
+    hang_up(d);
     stop(&s);
     hang_up(c);
 }
