@@ -234,7 +234,8 @@ void ferry_request_after(struct ferry_request *, unsigned ms, ferry_request_fn f
  * Called once when the web server aborted the request (section 5.4) or its connection broke. The
  * handler still finishes it, then or later, with an app status of its choice. Without such a
  * function the one of on_data is called, or else that of on_body or of on_writable: so whoever
- * waits for anything of the peer's is told.
+ * waits for anything of the peer's is told. A function that is given to a request that was aborted
+ * before is called soon.
  */
 void ferry_request_on_abort(struct ferry_request *, ferry_request_fn fn);
 bool ferry_request_is_aborted(const struct ferry_request *);

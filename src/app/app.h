@@ -318,6 +318,9 @@ void ferry__request_orphan(struct ferry_request *);
 void ferry__request_recycle(struct ferry_request *);
 void ferry__request_free(struct ferry_request *); /* its memory, when it is in nothing */
 void ferry__request_poke(struct ferry_request *, enum ferry__poke);
+/* Sets one of its functions. Of a request that is aborted already it is called soon, for nothing
+ * else will come. */
+void ferry__request_waits(struct ferry_request *, ferry_request_fn *for_it, ferry_request_fn fn);
 /* Calls the handler's functions for what is poked. It may be gone afterwards. */
 void ferry__request_run(struct ferry_request *);
 

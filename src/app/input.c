@@ -156,7 +156,7 @@ static void on_more(struct ferry_request *r, struct ferry__input *in, ferry_requ
 {
     if (r->detached)
         return;
-    in->fn = fn;
+    ferry__request_waits(r, &in->fn, fn);
     if (fn && !r->aborted && (in->chain.len || in->ended || in->err))
         poke(r, in);
 }

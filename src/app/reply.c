@@ -191,7 +191,7 @@ void ferry__peer_wake(struct ferry__peer *p)
 
 void ferry_request_on_writable(struct ferry_request *r, ferry_request_fn fn)
 {
-    r->on_writable = fn;
+    ferry__request_waits(r, &r->on_writable, fn);
 }
 
 /* -- the header block

@@ -193,12 +193,21 @@ void ferry__request_poke(struct ferry_request *r, enum ferry__poke poke)
     r->pokes |= poke;
 }
 
-static ferry_request_fn aborted_fn(const struct ferry_request *r)
+void ferry__request_waits(struct ferry_request *r, ferry_request_fn *for_it, ferry_request_fn fn)
 {
-    return r->on_abort  ? r->on_abort
-           : r->data.fn ? r->data.fn
-           : r->body.fn ? r->body.fn
-                        : r->on_writable;
+    bool late = fn && fn != *for_it && r->aborted && !r->detached;
+
+    *for_it = fn;
+    if (late)
+        ferry__request_poke(r, FERRY__POKE_ABORT);
+}
+
+static ferry_request_fn aborted_fn(struct ferry_request *r)
+{
+    ferry_request_fn on_abort = r->on_abort;
+
+    r->on_abort = NULL; /* once */
+    return on_abort ? on_abort : r->data.fn ? r->data.fn : r->body.fn ? r->body.fn : r->on_writable;
 }
 
 static void call(struct ferry_request *r, ferry_request_fn fn)
@@ -433,7 +442,7 @@ void ferry_request_after(struct ferry_request *r, unsigned ms, ferry_request_fn 
 
 void ferry_request_on_abort(struct ferry_request *r, ferry_request_fn fn)
 {
-    r->on_abort = fn;
+    ferry__request_waits(r, &r->on_abort, fn);
 }
 
 bool ferry_request_is_aborted(const struct ferry_request *r)

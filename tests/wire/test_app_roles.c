@@ -79,6 +79,23 @@ static void expect_at_once(struct client *c, uint16_t id)
     forget(c, id);
 }
 
+/* The handler hears of both at once, and begins to wait for the data when nothing will come. */
+static void an_abort_behind_the_end_of_the_body_is_told(void **state)
+{
+    static const char both[] = {1, FERRY_STDIN,         0, 1, 0, 0, 0, 0,
+                                1, FERRY_ABORT_REQUEST, 0, 1, 0, 0, 0, 0};
+    struct server s = start_all_roles();
+    struct client *c = dial(&s);
+
+    (void)state;
+    send_deed_as(c, FERRY_FILTER, 1, "filter");
+    expect_silence(c);
+    send_all(c, both, sizeof both);
+    assert_int_equal(reply(c, 1)->end.protocol_status, FERRY_REQUEST_COMPLETE);
+    hang_up(c);
+    stop(&s);
+}
+
 static void a_filter_sends_nothing_before_the_end_of_its_body(void **state)
 {
     struct server s = start_all_roles();
@@ -253,6 +270,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_filter_has_both_streams),
+        cmocka_unit_test(an_abort_behind_the_end_of_the_body_is_told),
         cmocka_unit_test(a_filter_sends_nothing_before_the_end_of_its_body),
         cmocka_unit_test(a_filter_that_waits_to_end_can_be_aborted),
         cmocka_unit_test(an_authorizer_needs_no_input),
