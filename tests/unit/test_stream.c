@@ -158,9 +158,11 @@ static void many_streams_that_keep_their_blocks_do_not_starve_others(void **stat
         }
         assert_false(run_for(loop, 1));
     }
-    assert_false(run_for(loop, 100));
-    for (int i = 0; i < N; i++)
-        assert_true(e[i].got > 100000);
+    for (int i = 0, tries = 0; i < N; i++)
+        for (; e[i].got <= 100000; tries++) {
+            assert_true(tries < 100);
+            assert_false(run_for(loop, 100));
+        }
     for (int i = 0; i < N; i++) {
         end_close(&e[i]);
         close(fd[i][1]);
