@@ -38,7 +38,7 @@ void ferry__app_settle(struct ferry_app *app)
         ferry__request_run(ferry_container(l, struct ferry_request, poked));
     while ((l = ferry_list_first(&app->dirty)))
         ferry__request_flush(ferry_container(l, struct ferry_request, dirty));
-    ferry__threads_wake(&app->threads);
+    ferry__threads_hand_over(&app->threads);
     app->settling = false;
     if (!ferry_list_empty(&app->poked))
         ferry_task_defer(app->loop, &app->settle);

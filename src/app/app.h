@@ -108,7 +108,7 @@ struct ferry_request {
     struct ferry_list poked;  /* in app->poked while pokes != 0 */
     struct ferry_list dirty;  /* in app->dirty while out_len > 0 */
     struct ferry_list writer; /* in peer->writers */
-    struct ferry_list queued; /* in app->threads.queue, under its lock */
+    struct ferry_list queued; /* in a list of app->threads: `queue` under its lock */
     struct ferry_timer timer;
     struct ferry__input body, data;
     struct ferry__shared shared;
@@ -188,7 +188,7 @@ struct ferry__threads {
     bool waking;             /* one is woken and has not looked yet */
     bool over;
     /* The loop's: */
-    bool unwoken; /* requests were queued and nobody was woken for them */
+    struct ferry_list fresh; /* requests that are about to be queued */
     struct ferry__thread *threads;
     unsigned n;
 };
@@ -407,8 +407,8 @@ int ferry__threads_start(struct ferry__threads *, unsigned n);
 /* Ends them when they have returned from what they run; the queue must be empty. */
 void ferry__threads_fini(struct ferry__threads *);
 void ferry__threads_queue(struct ferry__threads *, struct ferry_request *);
-/* Wakes who is needed for what was queued. */
-void ferry__threads_wake(struct ferry__threads *);
+/* Shows the threads what was queued, and wakes who is needed for it. */
+void ferry__threads_hand_over(struct ferry__threads *);
 /* Takes a request out of the queue: false when it is not in it. */
 bool ferry__threads_cancel(struct ferry__threads *, struct ferry_request *);
 

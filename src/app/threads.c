@@ -6,10 +6,11 @@
  * Waking is what handing over costs, so the loop wakes once for all that a turn brought, and only
  * when nobody has been woken who did not look yet; who finds more than one request wakes the next
  * thread. That always leaves somebody on the way while requests wait and threads sleep. Each thread
- * sleeps on a condition of its own, and the one that fell asleep last is woken first: its stack and
+ * sleeps on a semaphore of its own, and the one that fell asleep last is woken first: its stack and
  * its processor are the warmest.
  */
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 
 #include "app/app.h"
@@ -33,7 +34,7 @@ int ferry__thread_start(pthread_t *out, void *(*run)(void *), void *arg)
 struct ferry__thread {
     struct ferry__threads *pool;
     struct ferry_list idle; /* in pool->idle while it sleeps */
-    pthread_cond_t woken;
+    sem_t woken;
     pthread_t id;
 };
 
@@ -54,8 +55,10 @@ static void sleep_until_woken(struct ferry__thread *self)
     struct ferry__threads *t = self->pool;
 
     ferry_list_push_front(&t->idle, &self->idle);
-    while (!ferry_list_empty(&self->idle))
-        pthread_cond_wait(&self->woken, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+    while (sem_wait(&self->woken) < 0)
+        continue;
+    pthread_mutex_lock(&t->lock);
     t->waking = false;
 }
 
@@ -77,7 +80,7 @@ static void *work(void *arg)
         other = next_to_wake(t);
         pthread_mutex_unlock(&t->lock);
         if (other)
-            pthread_cond_signal(&other->woken);
+            sem_post(&other->woken);
         r->app->opts.handle(r);
         pthread_mutex_lock(&t->lock);
     }
@@ -92,6 +95,7 @@ static void *work(void *arg)
 void ferry__threads_init(struct ferry__threads *t)
 {
     pthread_mutex_init(&t->lock, NULL);
+    ferry_list_init(&t->fresh);
     ferry_list_init(&t->queue);
     ferry_list_init(&t->idle);
 }
@@ -104,13 +108,13 @@ static void join(struct ferry__threads *t)
     t->over = true;
     while ((l = ferry_list_first(&t->idle))) {
         ferry_list_remove(l);
-        pthread_cond_signal(&ferry_container(l, struct ferry__thread, idle)->woken);
+        sem_post(&ferry_container(l, struct ferry__thread, idle)->woken);
     }
     pthread_mutex_unlock(&t->lock);
     for (unsigned i = 0; i < t->n; i++)
         pthread_join(t->threads[i].id, NULL);
     for (unsigned i = 0; i < t->n; i++) /* no sooner: they wake each other */
-        pthread_cond_destroy(&t->threads[i].woken);
+        sem_destroy(&t->threads[i].woken);
     free(t->threads);
     t->threads = NULL;
     t->n = 0;
@@ -131,10 +135,10 @@ int ferry__threads_start(struct ferry__threads *t, unsigned n)
 
         thread->pool = t;
         ferry_list_init(&thread->idle);
-        pthread_cond_init(&thread->woken, NULL);
+        sem_init(&thread->woken, 0, 0);
         err = ferry__thread_start(&thread->id, work, thread);
         if (err < 0) {
-            pthread_cond_destroy(&thread->woken);
+            sem_destroy(&thread->woken);
             break;
         }
     }
@@ -151,24 +155,25 @@ void ferry__threads_fini(struct ferry__threads *t)
 
 void ferry__threads_queue(struct ferry__threads *t, struct ferry_request *r)
 {
-    pthread_mutex_lock(&t->lock);
-    ferry_list_push(&t->queue, &r->queued);
-    pthread_mutex_unlock(&t->lock);
-    t->unwoken = true;
+    ferry_list_push(&t->fresh, &r->queued);
 }
 
-void ferry__threads_wake(struct ferry__threads *t)
+void ferry__threads_hand_over(struct ferry__threads *t)
 {
     struct ferry__thread *thread;
+    struct ferry_list *l;
 
-    if (!t->unwoken)
+    if (ferry_list_empty(&t->fresh))
         return;
-    t->unwoken = false;
     pthread_mutex_lock(&t->lock);
+    while ((l = ferry_list_first(&t->fresh))) {
+        ferry_list_remove(l);
+        ferry_list_push(&t->queue, l);
+    }
     thread = next_to_wake(t);
     pthread_mutex_unlock(&t->lock);
     if (thread)
-        pthread_cond_signal(&thread->woken);
+        sem_post(&thread->woken);
 }
 
 bool ferry__threads_cancel(struct ferry__threads *t, struct ferry_request *r)
