@@ -48,6 +48,7 @@ struct ferry_http *ferry_http_new(const struct ferry_http_opts *opts, uint64_t n
     o->body_rate_min = or_default(o->body_rate_min, 500);
     o->send_stall_ms = or_default(o->send_stall_ms, 60000);
     o->linger_ms = or_default(o->linger_ms, 2000);
+    o->half_close_ms = or_default(o->half_close_ms, 2000);
     m->now_ms = m->wait_since = m->send_since = now_ms;
     m->send_stale = true;
     return m;
@@ -328,6 +329,8 @@ static void input_ended(struct ferry_http *m)
             ferry__http_close(m);
         else if (ferry__http_body_is_due(m))
             ferry__http_gone(m);
+        else
+            m->wait_since = m->now_ms; /* it may be gone, or only have no more to say */
         break;
     default: /* READY: decided when the head is read */
         break;
@@ -389,6 +392,8 @@ static int read_head(struct ferry_http *m, struct ferry_http_event *out)
     out->type = FERRY_HTTP_EV_HEAD;
     if (m->eof && head->has_body)
         m->pending |= BIT(GONE);
+    else if (m->eof)
+        wait_begins(m);
     return 1;
 }
 

@@ -74,7 +74,9 @@ struct ferry_http_opts {
                                readers */
     uint32_t
         linger_ms; /* after the last response, unread input is read and dropped this long: 2000 */
-    uint32_t requests_max; /* per connection: unlimited */
+    uint32_t half_close_ms; /* how long a client that sends no more may wait for a response to begin
+                               before it counts as gone: 2000 */
+    uint32_t requests_max;  /* per connection: unlimited */
 };
 
 /* X(name) */
@@ -125,10 +127,11 @@ void ferry_http_free(struct ferry_http *);
 extern const struct ferry_machine ferry_http_machine;
 
 /*
- * recv with n == 0 is the client's half-close: requests already complete are still answered; in the
- * middle of a request it gives GONE. recv never fails: a bad request is a BAD event, and memory
- * that ran out is GONE. It holds back (takes 0) the body until it is wanted, what is behind a
- * request until its response is finished, and a new request while more than 64 KiB of output wait.
+ * recv with n == 0 is the client's half-close: requests already complete are still answered when
+ * that begins within half_close_ms; after that, and in the middle of a request, it gives GONE. recv
+ * never fails: a bad request is a BAD event, and memory that ran out is GONE. It holds back (takes
+ * 0) the body until it is wanted, what is behind a request until its response is finished, and a
+ * new request while more than 64 KiB of output wait.
  */
 FERRY_MUST_CHECK
 ssize_t ferry_http_recv(struct ferry_http *, const char *p, size_t n, uint64_t now_ms);

@@ -51,6 +51,14 @@ static uint64_t body_until(const struct ferry_http *m)
     return by_rate < by_gap ? by_rate : by_gap;
 }
 
+/* On TCP a client that is gone and one that has only ended its direction look alike, until they are
+ * sent something. */
+static bool may_be_gone(const struct ferry_http *m)
+{
+    return m->phase == FERRY__HTTP_REQUEST && m->eof && m->reply == FERRY__REPLY_NONE &&
+           !ferry__http_body_is_due(m);
+}
+
 static uint64_t wait_until(const struct ferry_http *m)
 {
     switch (m->phase) {
@@ -61,6 +69,8 @@ static uint64_t wait_until(const struct ferry_http *m)
     case FERRY__HTTP_REQUEST:
         if (m->reply == FERRY__REPLY_DONE)
             return m->wait_since + m->opts.linger_ms;
+        if (may_be_gone(m))
+            return m->wait_since + m->opts.half_close_ms;
         return m->started && !m->paused && ferry__http_body_is_due(m) ? body_until(m) : FERRY_NEVER;
     case FERRY__HTTP_LINGER:
         return m->out.len ? FERRY_NEVER : m->wait_since + m->opts.linger_ms;
@@ -88,6 +98,8 @@ void ferry_http_tick(struct ferry_http *m, uint64_t now_ms)
         return;
     if (m->phase == FERRY__HTTP_HEAD)
         ferry__http_refuse(m, 408, "head too slow");
+    else if (may_be_gone(m))
+        ferry__http_gone(m);
     else if (m->phase == FERRY__HTTP_REQUEST && m->reply != FERRY__REPLY_DONE)
         ferry__http_refuse(m, 408, "body too slow");
     else

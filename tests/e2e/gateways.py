@@ -218,6 +218,7 @@ class Gateway:
 
 class Ferry(Gateway):
     name = "ferry"
+    notices = True
     version_how = ["version"], -1
 
     def __init__(self, name="ferry", *options):

@@ -263,6 +263,49 @@ static void the_rest_of_a_body_is_not_waited_for_long(void **state)
     peer_close(c);
 }
 
+static void a_client_that_sends_no_more_is_waited_for_a_little(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct peer *c = peer_open(NULL);
+
+        c->deaf = true;
+        client_sends(c, GET);
+        passes(c, 5000);
+        assert_true(deadline(c) == FERRY_NEVER);
+        client_closes(c);
+        assert_int_equal(deadline(c), 7000);
+        passes(c, 6999);
+        assert_false(ferry_http_finished(c->m));
+        if (i == 0) {
+            answer(c, 200, "ok");
+            client_reads(c);
+            assert_out(c, OK_CLOSE);
+        } else {
+            passes(c, 7000);
+            assert_log(c, "head GET / 0\nend\ngone\n");
+        }
+        assert_true(ferry_http_finished(c->m));
+        peer_close(c);
+    }
+}
+
+/* Once it has begun, what is sent tells whether anybody is there. */
+static void a_response_that_has_begun_may_take_its_time(void **state)
+{
+    struct peer *c = peer_open(NULL);
+
+    (void)state;
+    c->deaf = true;
+    client_sends(c, GET);
+    assert_int_equal(respond(c, 200, 100), 0);
+    client_reads(c);
+    client_closes(c);
+    passes(c, 100000);
+    assert_false(ferry_http_finished(c->m));
+    peer_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +321,8 @@ int main(void)
         cmocka_unit_test(a_finished_connection_that_nobody_reads_is_given_up),
         cmocka_unit_test(lingering_ends_by_itself),
         cmocka_unit_test(the_rest_of_a_body_is_not_waited_for_long),
+        cmocka_unit_test(a_client_that_sends_no_more_is_waited_for_a_little),
+        cmocka_unit_test(a_response_that_has_begun_may_take_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
