@@ -147,8 +147,9 @@ const char *ferry_app_why(const struct ferry_app *);
 
 /*
  * Calls ferry_app_stop when the process gets this signal, by blocking it in the calling thread and
- * reading it as an event; so no signal is lost and none interrupts anything. The signal stays
- * blocked after ferry_app_free. 0 or -errno.
+ * reading it as an event; so no signal is lost and none interrupts anything. It must be
+ * blocked in threads that were started before. The signal stays blocked after ferry_app_free. 0 or
+ * -errno.
  */
 FERRY_MUST_CHECK
 int ferry_app_stop_on(struct ferry_app *, int signo);
@@ -169,6 +170,10 @@ int ferry_app_run(struct ferry_app *);
  * A second call, or stop_max_ms, aborts what still runs. From any thread and from signal handlers.
  */
 void ferry_app_stop(struct ferry_app *);
+
+/* Is it about to end? For what would go on for ever by itself. From any thread, while the
+ * application or one of its requests is there. */
+bool ferry_app_is_stopping(const struct ferry_app *);
 
 /* The pointer of its options. */
 void *ferry_app_user(const struct ferry_app *);

@@ -272,6 +272,11 @@ void ferry_app_stop(struct ferry_app *app)
     ferry_loop_stop(app->loop);
 }
 
+bool ferry_app_is_stopping(const struct ferry_app *app)
+{
+    return app->stopping;
+}
+
 /* Connections that have had a request begin no other. One that was accepted a moment ago may be
  * about to bring its first, which nobody else can answer. */
 static void begin_stop(struct ferry_app *app)

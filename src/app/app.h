@@ -212,7 +212,8 @@ struct ferry_app {
     struct ferry_watch signals;
     sigset_t signal_set;
     bool watching; /* `signals` is on the loop */
-    bool settling, stopping, cut, full, sweeping;
+    atomic_bool stopping;
+    bool settling, cut, full, sweeping;
     bool worn;         /* it has had as many requests as it may */
     atomic_uint stops; /* calls of ferry_app_stop */
     unsigned stops_seen;

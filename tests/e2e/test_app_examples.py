@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The examples, spoken to directly: echo, authorizer and filter."""
+"""The examples, spoken to directly: echo, authorizer, filter and events."""
+import re
 import socket
 import struct
 import subprocess
@@ -8,7 +9,7 @@ import time
 
 import pytest
 from conftest import BUILD, wait_until
-from fakeapp import ABORT, DATA, STDIN, record
+from fakeapp import ABORT, DATA, END, STDIN, STDOUT, record
 from fcgi_client import AUTHORIZER, FILTER, RESPONDER, Fcgi
 
 
@@ -17,15 +18,17 @@ def example(folder):
     """example(name) starts one: its address. Each must end well."""
     started = []
 
-    def start(name):
+    def start(name, *args):
         path = folder / name
-        started.append(subprocess.Popen([str(BUILD / "examples" / name), f"unix:{path}"], stdin=subprocess.DEVNULL))
+        started.append(subprocess.Popen([str(BUILD / "examples" / name), f"unix:{path}", *args],
+                                        stdin=subprocess.DEVNULL))
         wait_until(path.exists)
         return path
 
+    start.stop = lambda: [p.terminate() for p in started]
     yield start
+    start.stop()
     for p in started:
-        p.terminate()
         assert p.wait(20) == 0
 
 
@@ -164,3 +167,73 @@ def test_a_filter_whose_server_goes_away(example):
             c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with Fcgi(path) as c:
         assert c.ask({}, data=b"x", role=FILTER).body.endswith(b"<pre>x</pre>\n")
+
+
+# -- events --
+
+EVENTS = {"REQUEST_METHOD": "GET", "REQUEST_URI": "/events?x=1"}
+EVENT = re.compile(rb"id: (\d+)\ndata: \d\d:\d\d:\d\d\n\n")
+
+
+def listen(c, request_id=1):
+    c.begin(EVENTS, request_id=request_id)
+    c.stream(STDIN, b"", request_id)
+
+
+def hear(c, enough):
+    """What each request is told, until that is enough: {request id: bytes}."""
+    heard = {}
+    while not enough(heard):
+        kind, request_id, content = c.record()
+        assert kind == STDOUT
+        heard[request_id] = heard.get(request_id, b"") + content
+    return heard
+
+
+def test_events_reach_everybody_and_end_with_the_program(example):
+    path = example("events", "20")
+    with Fcgi(path) as c, Fcgi(path) as d:
+        for request_id in range(1, 30):
+            listen(c, request_id)
+        listen(d)
+        heard = hear(c, lambda h: len(h) == 29 and all(len(EVENT.findall(out)) > 4 for out in h.values()))
+        for out in heard.values():
+            head, _, events = out.partition(b"\r\n\r\n")
+            assert b"Content-Type: text/event-stream" in head
+            assert events.startswith(b": hello\n\n")
+            ids = [int(i) for i in EVENT.findall(events)]
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+        d.socket.sendall(record(ABORT, 1))
+        assert d.answer().app_status == 0
+        assert b"new EventSource('events')" in d.ask({"REQUEST_METHOD": "GET", "REQUEST_URI": "/"}).body
+        assert d.ask({**EVENTS, "REQUEST_METHOD": "HEAD"}).body == b""
+        example.stop()
+        ended = 0
+        while ended < 29:
+            kind, _, content = c.record()
+            if kind != STDOUT:
+                assert (kind, content) == (END, struct.pack(">IB3x", 0, 0))
+                ended += 1
+        assert c.closed()
+
+
+def test_who_is_slow_to_hear_misses_events_and_holds_up_nobody(example):
+    path = example("events", "2")
+    with Fcgi(path) as slow, Fcgi(path) as quick:
+        for request_id in range(1, 200):
+            listen(slow, request_id)
+        listen(quick)
+        end, last, longest = time.monotonic() + 3, time.monotonic(), 0
+        while time.monotonic() < end:
+            assert quick.record()[0] == STDOUT
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        assert longest < 1
+        # What waited for the slow one comes, and how many it missed behind that.
+        heard = hear(slow, lambda h: len(h) == 199 and all(b"event: missed" in out for out in h.values()))
+        for out in heard.values():
+            assert len(out) < 100_000
+            events, _, rest = out.partition(b"event: missed\ndata: ")
+            ids = [int(i) for i in EVENT.findall(events)]
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+            if (following := EVENT.search(rest)) and b"event" not in rest[:following.start()]:
+                assert int(following[1]) == ids[-1] + 1 + int(rest[:rest.index(b"\n")])

@@ -57,6 +57,15 @@ def text_of(browser, where="body"):
         return ""
 
 
+def test_events_of_another_thread(chromium, folder):
+    with serving(folder / "run", "--spawn", BUILD / "examples" / "events") as ferry, without_complaints(chromium):
+        chromium.get(f"http://localhost:{ferry.port}/")
+        wait_until(lambda: text_of(chromium, "#time").count(":") == 2)
+        first = text_of(chromium, "#time")
+        wait_until(lambda: text_of(chromium, "#time") not in ("", first))
+        chromium.execute_script("source.close()")
+
+
 def test_the_demo(chromium, folder):
     with serving(folder / "run", "--spawn", BUILD / "examples" / "demo") as ferry, without_complaints(chromium):
         chromium.get(f"http://localhost:{ferry.port}/?from=browser")

@@ -205,6 +205,20 @@ def test_a_stream_arrives_as_it_is_written_and_its_reader_may_leave(before, gate
 
 
 @each()
+def test_events_reach_their_readers_as_they_happen(before, gateway):
+    front = before(gateway, "events", args=["50"], streaming=True)
+    with front.client() as c, front.client() as other:
+        for client in (c, other):
+            client.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for client in (c, other, c):  # each a little later: nothing waits for the other
+            seen = len(re.findall(r"id: \d+", client.buffer.decode()))
+            while len(re.findall(r"id: \d+", client.buffer.decode())) < seen + 5:
+                assert client.fill(), client.buffer
+        ids = [int(i) for i in re.findall(r"id: (\d+)", c.buffer.decode())]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+@each()
 def test_a_sleeper_keeps_nobody_waiting_and_may_leave(before, gateway):
     front = before(gateway, "echo", streaming=True)
     with front.client() as sleeper:

@@ -282,9 +282,14 @@ static void in_thread_sleep(struct ferry_request *r)
 
 static void in_thread_stop(struct ferry_request *r)
 {
-    ferry_app_stop(ferry_request_app(r));
+    struct ferry_app *app = ferry_request_app(r);
+    bool before = ferry_app_is_stopping(app);
+
+    ferry_app_stop(app);
+    for (int i = 0; i < 1000 && !ferry_app_is_stopping(app); i++)
+        usleep(1000);
     usleep(50000);
-    ferry_request_write(r, "late", 4);
+    ferry_request_write(r, !before && ferry_app_is_stopping(app) ? "late" : "wrong", 4);
     done(r, 0);
 }
 
