@@ -156,7 +156,8 @@ int ferry_app_stop_on(struct ferry_app *, int signo);
 
 /*
  * Serves until it is stopped: what the program should then exit with, which is 0 (section 7), or as
- * plain CGI the app status of the one request; or -errno when the event loop failed. When
+ * plain CGI the app status of the one request; or -errno when the event loop failed, or -errno or
+ * -ENOMEM when `threads` cannot be started. When
  * NOTIFY_SOCKET is in the environment, systemd or ferry spawn is told READY=1 and STOPPING=1; with
  * FERRY_STATS=1 too, its load: X_FERRY_REQUESTS, how many it has had, and X_FERRY_ACTIVE, how many
  * there are now, when they have changed and once a second at most.

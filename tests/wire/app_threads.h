@@ -183,6 +183,48 @@ static void in_thread_refs(struct ferry_request *r)
     done(r, 0);
 }
 
+/* The pattern's beginning, by all kinds of writes. */
+#define BITS 288600
+
+static void in_thread_bits(struct ferry_request *r)
+{
+    static const size_t sizes[] = {100, 5000, 3000, 40000};
+    size_t at = 0;
+
+    ferry_request_raw(r);
+    for (unsigned i = 0; at < BITS; at += sizes[i++ % 4]) {
+        if (i % 4 == 2) {
+            atomic_fetch_add(&seen.refs, 1);
+            ferry_request_write_ref(r, pattern + at, 3000, let_go, NULL);
+        } else if (i % 4 == 3) {
+            ferry_request_write_ref(r, pattern + at, 40000, NULL, NULL);
+        } else {
+            ferry_request_write(r, pattern + at, sizes[i % 4]);
+        }
+    }
+    done(r, ferry_request_is_aborted(r) ? 7 : 0);
+}
+
+static void *pass_on(void *arg)
+{
+    struct ferry_request *r = arg;
+
+    usleep(ferry_request_id(r) % 7 * 200);
+    ferry_request_printf(r, "passed %s", "on");
+    done(r, 0);
+    return NULL;
+}
+
+/* To a third thread, which finishes it. */
+static void in_thread_pass(struct ferry_request *r)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, pass_on, r) != 0)
+        abort();
+    pthread_detach(thread);
+}
+
 /* Never blocks: waits only in ferry_request_wait. */
 static void in_thread_poll(struct ferry_request *r)
 {
@@ -310,7 +352,8 @@ static const struct {
     {"t-wait", in_thread_wait},       {"t-overflow", in_thread_overflow},
     {"t-abort", in_thread_abort},     {"t-order", in_thread_order},
     {"t-sleep", in_thread_sleep},     {"t-stop", in_thread_stop},
-    {"t-starve", in_thread_starve},
+    {"t-starve", in_thread_starve},   {"t-bits", in_thread_bits},
+    {"t-pass", in_thread_pass},
 };
 
 static ferry_request_fn in_thread_fn(const char *name)
