@@ -142,6 +142,7 @@ LOADS = [
     ("authorizer", "/", "", "", f"Authorization: {ANN}"),
     ("filter", "/", "<!doctype html><title>text</title>\n<pre>a &lt; b</pre>\n", "a < b", ""),
     ("upload", "/", None, "", ""),
+    ("events", "/", None, "", ""),
 ]
 
 
