@@ -74,7 +74,7 @@ FLEET = [URING, EPOLL, Threads(), BASE, Go()]
 
 # name, mode of fcgi_load, connections, target, {ferry: budget as a ratio to libfcgi}
 WORKS = [
-    ("kept connections", "kept", CONNECTIONS, "/", {URING.name: 0.40, EPOLL.name: 0.50}),
+    ("kept connections", "kept", CONNECTIONS, "/", {URING.name: 0.40, EPOLL.name: 0.40}),
     ("a new connection per request", "new", CONNECTIONS, "/", {URING.name: 0.60, EPOLL.name: 0.60}),
     ("multiplexed, 32 requests on each of 2 connections", "mpx", 2, "/", {}),
     ("1 MiB response, kept connections", "kept", 4, "/bytes/1048576", {}),
