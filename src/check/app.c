@@ -209,6 +209,8 @@ static const char *lacks(struct ferry_check *c, unsigned needs)
         return "the application is no authorizer, which is allowed";
     if (needs & FERRY__NEEDS_FILTER && !t->plays[FERRY_FILTER])
         return "the application is no filter, which is allowed";
+    if (needs & (FERRY__NEEDS_EARLY | FERRY__WORD_UNREAD) && t->role == FERRY_FILTER)
+        return "a filter says nothing before its STDIN is over";
     if (asked && !t->probe)
         return "needs a program that answers ferry-check; see ferry-check(1)";
     if ((t->words & asked) != asked)

@@ -72,11 +72,11 @@ static void abort_while_it_waits(struct ferry_check *c)
 
 static void abort_of_output(struct ferry_check *c)
 {
-    struct ferry__conv *v = under_way(c, "slow&n=1000&ms=20", true);
+    struct ferry__conv *v = under_way(c, "slow&n=100&ms=20", true);
 
     ferry__conv_await_out(v, 1, 2);
     abort_it(v);
-    if (ferry__reply_body(ferry__conv_reply(v, 1)).len > 2000)
+    if (ferry__reply_body(ferry__conv_reply(v, 1)).len > 250)
         ferry_check_fail(c,
                          "expected the end as soon as possible, but all of the answer came first");
 }
@@ -129,7 +129,7 @@ static void others_go_on(struct ferry_check *c)
     ferry__conv_params(v, 2, ferry__word_or_plain(c, FERRY__WORD_ECHO, "echo"), 5);
     ferry__conv_end(v, FERRY_PARAMS, 2);
     ferry__conv_begin(v, 1, ferry__target(c)->role, FERRY_KEEP_CONN);
-    ferry__conv_params(v, 1, NULL, 5);
+    ferry__conv_params(v, 1, ferry__word_or_plain(c, FERRY__WORD_LENGTH, "length"), 5);
     ferry__conv_end(v, FERRY_PARAMS, 1);
     ferry__conv_send(v);
     abort_it(v);
@@ -335,9 +335,13 @@ static void next_in_last_segment(struct ferry_check *c)
     ferry__conv_begin(v, 1, role, FERRY_KEEP_CONN);
     ferry__conv_params(v, 1, "unread", 5);
     ferry__conv_end(v, FERRY_PARAMS, 1);
+    ferry_wire_put_record(v->w, FERRY_STDIN, 1, "h", 1);
     ferry__conv_send(v);
-    ferry__conv_await_good(v, 1);
-    ferry_wire_put_record(v->w, FERRY_STDIN, 1, "hello", 5);
+    while (!ferry__conv_reply(v, 1)->ends)
+        if (ferry__conv_read(v, 500) != 1)
+            ferry_check_skip(c, "it does not answer before all of a body has come, which is "
+                                "allowed");
+    ferry_wire_put_record(v->w, FERRY_STDIN, 1, "ello", 4);
     ferry__conv_end(v, FERRY_STDIN, 1);
     ferry__conv_get(v, 2, FERRY_KEEP_CONN, NULL);
     ferry__conv_send(v);
@@ -398,7 +402,7 @@ static const struct ferry_check_case close_cases[] = {
      closes, 0},
     {"A-CLS-1b", "5.1", MUST, "all of a long answer arrives before that, with no reset",
      FERRY__WORD_SIZE, all_bytes_first, 0},
-    {"A-CLS-1c", "5.1", MUST, "there is no reset when a part of the body was not read",
+    {"A-CLS-1c", "5.1", MUST, "it closes without a reset when a part of the body was not read",
      FERRY__WORD_UNREAD, no_reset_when_unread, 0},
     {"A-CLS-2a", "5.1", MUST, "with KEEP_CONN the application does not close", 0, stays_open, 0},
     {"A-CLS-2b", "5.1", MUST, "300 requests pass on one connection", KEEP, hundreds, 0},

@@ -113,8 +113,7 @@ static void body_of_other_length(struct ferry_check *c)
     unsigned char body[16] = {0, (unsigned char)ferry__target(c)->role};
     size_t n = (size_t)c->at->arg;
 
-    ferry__conv_begin(v, 1, ferry__target(c)->role, 0);
-    ferry_wire_cut(v->w, 0);
+    ferry__conv_expect(v, 1);
     ferry_wire_put_record(v->w, FERRY_BEGIN_REQUEST, 1, body, n);
     ferry__conv_params(v, 1, NULL, -1);
     ferry__conv_end(v, FERRY_PARAMS, 1);

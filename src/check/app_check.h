@@ -57,13 +57,14 @@ enum {
 #define X(name, word) FERRY__WORD_##name = 1 << FERRY__WORD_AT_##name,
     FERRY__WORD_MAP(X)
 #undef X
-        FERRY__NEEDS_PROGRAM = 1 << 23, /* it is ours to start */
-    FERRY__NEEDS_KEEP = 1 << 24,        /* keeps connections */
-    FERRY__NEEDS_VALUES = 1 << 25,      /* answers GET_VALUES */
-    FERRY__NEEDS_MPX = 1 << 26,         /* multiplexes */
-    FERRY__NEEDS_NO_MPX = 1 << 27,      /* does not */
-    FERRY__NEEDS_CONNS = 1 << 28,       /* serves two connections at once */
-    FERRY__NEEDS_AUTHORIZER = 1 << 29,  /* plays this role */
+        FERRY__NEEDS_EARLY = 1 << 22,  /* answers before STDIN is over: no filter */
+    FERRY__NEEDS_PROGRAM = 1 << 23,    /* it is ours to start */
+    FERRY__NEEDS_KEEP = 1 << 24,       /* keeps connections */
+    FERRY__NEEDS_VALUES = 1 << 25,     /* answers GET_VALUES */
+    FERRY__NEEDS_MPX = 1 << 26,        /* multiplexes */
+    FERRY__NEEDS_NO_MPX = 1 << 27,     /* does not */
+    FERRY__NEEDS_CONNS = 1 << 28,      /* serves two connections at once */
+    FERRY__NEEDS_AUTHORIZER = 1 << 29, /* plays this role */
     FERRY__NEEDS_FILTER = 1 << 30,
 };
 
@@ -106,7 +107,8 @@ struct ferry__target {
     unsigned words;             /* bits */
     bool probe;
     uint16_t role; /* of plain requests */
-    int status;    /* that a plain request is answered with: 200 */
+    int status;    /* that a plain request is answered with: 200. What others than probes answer to
+                      other requests is their own affair, as long as it is no server error */
 };
 
 static inline struct ferry__target *ferry__target(struct ferry_check *c)
@@ -206,6 +208,8 @@ struct ferry__conv *ferry__conv_open_from(struct ferry_check *, const struct fer
 void ferry__conv_send(struct ferry__conv *);
 
 void ferry__conv_begin(struct ferry__conv *, uint16_t id, uint16_t role, uint8_t flags);
+/* A request whose BEGIN_REQUEST the case puts itself. */
+void ferry__conv_expect(struct ferry__conv *, uint16_t id);
 void ferry__conv_abort(struct ferry__conv *, uint16_t id);
 /* The params of a request with a probe word ("size&n=5") or without (NULL); body_len -1 is a GET.
  * Without the end of their stream. */

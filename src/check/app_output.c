@@ -274,7 +274,7 @@ static const struct ferry_check_case cases[] = {
     {"A-OUT-1a", "6.2", MUST, "nothing comes before the end of PARAMS", 0, nothing_before_params,
      0},
     {"A-OUT-1b", "6.2", FERRY_SILENT, "a body can be answered byte by byte while it comes",
-     FERRY__WORD_ECHO, byte_in_byte_out, 0},
+     FERRY__WORD_ECHO | FERRY__NEEDS_EARLY, byte_in_byte_out, 0},
     {"A-OUT-2a", "6.1", MUST, "STDOUT ends with one empty record", 0, stdout_is_ended, 0},
     {"A-OUT-2b", "6.1", MUST, "STDOUT ends with one empty record when nothing was written",
      FERRY__WORD_NONE, stdout_is_ended, 1},

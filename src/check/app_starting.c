@@ -164,6 +164,8 @@ static struct cgi *cgi_request(struct ferry_check *c, const char *word, const ch
     int ends[2];
     struct cgi *cgi;
 
+    if (ferry__target(c)->role != FERRY_RESPONDER)
+        ferry_check_skip(c, "plain CGI has responders only");
     while (at < pairs.len && n < ENV_MAX - 1) {
         ssize_t took = ferry_param_decode(pairs.p + at, pairs.len - at, pairs.len, &pair);
         char *text;
@@ -271,10 +273,12 @@ static void shared_listener(struct ferry_check *c)
     struct ferry__instance *first = start(c, FERRY__UNIX, NULL, NULL), *second;
     struct ferry__start how = {.beside = first};
 
+    serves(c, first, NULL);
     second = ferry__instance_start(c, &how);
+    (void)ferry__instance_wait(second, 300); /* until it is up */
     for (int i = 0; i < 20; i++)
         serves(c, first, NULL);
-    if (ferry__instance_is_over(second))
+    if (ferry__instance_wait(second, 200))
         ferry_check_fail(c, "expected both programs to live, but the second has ended");
 }
 

@@ -271,6 +271,21 @@ static void json_result(struct ferry_report *r, const struct ferry_check_result 
         r->broken = true;
 }
 
+/* In the order of their first cases. */
+static json_t *json_groups(const struct ferry_report *r)
+{
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < r->ngroups; i++) {
+        const struct count *g = &r->groups[i];
+
+        json_array_append_new(all, json_pack("{ss ss si si si}", "id", g->group->id, "title",
+                                             g->group->title, "passed", (int)g->passed, "failed",
+                                             (int)g->failed, "skipped", (int)g->skipped));
+    }
+    return all;
+}
+
 static void json_end(struct ferry_report *r)
 {
     json_t *failed =
@@ -279,6 +294,7 @@ static void json_end(struct ferry_report *r)
 
     if (json_object_set_new(r->json, "target", json_string(r->o.target ? r->o.target : "")) < 0 ||
         json_object_set(r->json, "facts", r->facts) < 0 ||
+        json_object_set_new(r->json, "groups", json_groups(r)) < 0 ||
         json_object_set(r->json, "cases", r->cases) < 0 ||
         json_object_set_new(r->json, "passed", json_integer(r->passed)) < 0 ||
         json_object_set_new(r->json, "failed", failed) < 0 ||

@@ -15,12 +15,13 @@
 #include "ferry/record.h"
 
 #define LINE_MAX 73  /* columns, behind an indent of seven */
-#define SHOWN_MIN 16 /* characters of content, whatever that gives */
+#define SHOWN_MIN 12 /* characters of content, whatever that gives */
 
 /* A line being made. */
 struct text {
     char p[FERRY_TALK_LINE_MAX];
     size_t len;
+    size_t behind; /* columns that are still needed behind the content */
 };
 
 static void add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -79,7 +80,7 @@ const char *ferry_talk_type(unsigned type, char *buf)
 /* How much content there is room for, and for the words behind it. */
 static size_t room(const struct text *t)
 {
-    size_t behind = sizeof "\"...\" 65535 bytes}";
+    size_t behind = sizeof "\"...\" 65535 bytes}" + t->behind;
 
     return t->len + behind + SHOWN_MIN < LINE_MAX ? LINE_MAX - behind - t->len : SHOWN_MIN;
 }
@@ -177,13 +178,11 @@ static void add_content(struct text *t, const struct ferry_wire_record *r)
         add_quoted(t, r->content, r->content_len);
 }
 
-static void begin(struct text *t, const struct ferry_talk *talk, const char *who, unsigned wire)
+static void begin(struct text *t, const char *who, unsigned wire)
 {
     char speaker[32];
 
-    (void)talk;
-    t->len = 0;
-    t->p[0] = 0;
+    *t = (struct text){.len = 0};
     if (!who)
         return;
     if (wire)
@@ -220,21 +219,22 @@ void ferry_talk_record(struct ferry_talk *talk, const char *who, unsigned wire,
                        const struct ferry_wire_record *r)
 {
     char name[16];
-    struct text t;
+    struct text t, odd = {.len = 0};
     uint64_t shape = (uint64_t)(who[0] & 0xff) << 56 | (uint64_t)(wire & 0xff) << 48 |
                      (uint64_t)r->type << 40 | (uint64_t)r->id << 24 |
                      (uint64_t)r->content_len << 8 | r->padding_len;
 
-    begin(&t, talk, who, wire);
+    if (r->version != FERRY_RECORD_VERSION)
+        add(&odd, " version %u", r->version);
+    if (r->padding_len != ferry_record_padding(r->content_len))
+        add(&odd, " padding %u", r->padding_len);
+    if (r->reserved)
+        add(&odd, " reserved 0x%02x", r->reserved);
+    begin(&t, who, wire);
+    t.behind = odd.len;
     add(&t, "{%s, %u, ", ferry_talk_type(r->type, name), r->id);
     add_content(&t, r);
-    add(&t, "}");
-    if (r->version != FERRY_RECORD_VERSION)
-        add(&t, " version %u", r->version);
-    if (r->padding_len != ferry_record_padding(r->content_len))
-        add(&t, " padding %u", r->padding_len);
-    if (r->reserved)
-        add(&t, " reserved 0x%02x", r->reserved);
+    add(&t, "}%s", odd.p);
     keep(talk, &t, shape);
 }
 
@@ -243,7 +243,7 @@ void ferry_talk_bytes(struct ferry_talk *talk, const char *who, unsigned wire, c
 {
     struct text t;
 
-    begin(&t, talk, who, wire);
+    begin(&t, who, wire);
     add_quoted(&t, p, n);
     keep(talk, &t, 0);
 }
@@ -253,7 +253,7 @@ void ferry_talk_note(struct ferry_talk *talk, const char *who, unsigned wire, co
     struct text t;
     va_list ap;
 
-    begin(&t, talk, who, wire);
+    begin(&t, who, wire);
     va_start(ap, fmt);
     vadd(&t, fmt, ap);
     va_end(ap);

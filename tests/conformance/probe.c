@@ -63,19 +63,16 @@ static void text(struct ferry_request *r)
 static void more_echo(struct ferry_request *r)
 {
     struct ferry_slice piece;
-    int n;
+    int n, more = 1;
 
-    while ((n = ferry_request_body(r, &piece)) > 0) {
-        int more = ferry_request_write(r, piece.p, piece.len);
-
+    while (more > 0 && (n = ferry_request_body(r, &piece)) > 0) {
+        more = ferry_request_write(r, piece.p, piece.len);
         ferry_request_body_consume(r, piece.len);
-        if (more == 0) /* on_writable goes on */
-            return;
-        if (more < 0)
-            break;
     }
-    if (n < 0 || ferry_request_body_is_over(r))
-        ferry_request_finish(r, n < 0);
+    if (more == 0) /* on_writable goes on */
+        return;
+    if (more < 0 || n < 0 || ferry_request_body_is_over(r))
+        ferry_request_finish(r, more < 0 || n < 0);
 }
 
 static void echo(struct ferry_request *r)

@@ -86,6 +86,9 @@ static void json(void **state)
     assert_int_equal(json_integer_value(json_object_get(json_object_get(all, "failed"), "should")),
                      1);
     assert_int_equal(json_array_size(json_object_get(all, "cases")), 6);
+    one = json_array_get(json_object_get(all, "groups"), 0);
+    assert_string_equal(json_string_value(json_object_get(one, "title")), "all of it");
+    assert_int_equal(json_integer_value(json_object_get(one, "failed")), 3);
     one = json_array_get(json_object_get(all, "cases"), 1);
     assert_string_equal(json_string_value(json_object_get(one, "id")), "A-X-1");
     assert_string_equal(json_string_value(json_object_get(one, "result")), "failed");
