@@ -35,6 +35,8 @@ static const char *name_of(enum ferry_spawn_pool_option option)
     }
 }
 
+#define SPLIT_MAX 32 /* what is longer is no number and no time */
+
 static int wrong(enum ferry_spawn_pool_option option, const char *text, const char *why)
 {
     ferry_cli_say("%s %s: %s", name_of(option), text, why);
@@ -65,39 +67,48 @@ static int take_time(enum ferry_spawn_pool_option option, const char *text, unsi
     return 0;
 }
 
-/* MIN:MAX, or one number for both */
-static int take_processes(struct ferry_manager_opts *pool, char *text)
+/* The part before the colon, whose place is in what is returned: the part behind it, or NULL. */
+static const char *split(const char *text, char first[SPLIT_MAX])
 {
-    char *colon = strchr(text, ':');
+    size_t n = strcspn(text, ":");
 
-    if (colon)
-        *colon = 0;
-    if (take_number(FERRY_SPAWN_OPT_PROCESSES, text, FERRY_MANAGER_PROCESSES_MAX,
-                    &pool->processes_min) ||
-        take_number(FERRY_SPAWN_OPT_PROCESSES, colon ? colon + 1 : text,
-                    FERRY_MANAGER_PROCESSES_MAX, &pool->processes_max))
-        return FERRY_EXIT_USAGE;
-    if (pool->processes_max == 0)
+    snprintf(first, SPLIT_MAX, "%.*s", (int)n, text);
+    return text[n] ? text + n + 1 : NULL;
+}
+
+/* MIN:MAX, or one number for both */
+static int take_processes(struct ferry_manager_opts *pool, const char *text)
+{
+    char first[SPLIT_MAX];
+    const char *second = split(text, first);
+    uint64_t min, max;
+
+    if (ferry_slice_u64(ferry_slice_z(first), FERRY_MANAGER_PROCESSES_MAX, &min) < 0 ||
+        ferry_slice_u64(ferry_slice_z(second ? second : first), FERRY_MANAGER_PROCESSES_MAX, &max) <
+            0)
+        return wrong(FERRY_SPAWN_OPT_PROCESSES, text, "must be N or MIN:MAX, 1024 at most");
+    if (max == 0)
         return wrong(FERRY_SPAWN_OPT_PROCESSES, text, "there must be one process at least");
-    if (pool->processes_min > pool->processes_max)
-        return wrong(FERRY_SPAWN_OPT_PROCESSES, text, "is more than there may be at most");
-    pool->on_demand = pool->processes_min == 0;
+    if (min > max)
+        return wrong(FERRY_SPAWN_OPT_PROCESSES, text, "MIN is more than MAX");
+    pool->processes_min = (unsigned)min;
+    pool->processes_max = (unsigned)max;
+    pool->on_demand = min == 0;
     return 0;
 }
 
-static int take_delay(struct ferry_manager_opts *pool, char *text)
+static int take_delay(struct ferry_manager_opts *pool, const char *text)
 {
-    char *colon = strchr(text, ':');
+    char first[SPLIT_MAX];
+    const char *second = split(text, first);
 
-    if (colon)
-        *colon = 0;
-    if (take_time(FERRY_SPAWN_OPT_RESTART_DELAY, text, &pool->pause_ms) ||
-        (colon && take_time(FERRY_SPAWN_OPT_RESTART_DELAY, colon + 1, &pool->pause_max_ms)))
+    if (take_time(FERRY_SPAWN_OPT_RESTART_DELAY, first, &pool->pause_ms) ||
+        (second && take_time(FERRY_SPAWN_OPT_RESTART_DELAY, second, &pool->pause_max_ms)))
         return FERRY_EXIT_USAGE;
-    if (!colon && pool->pause_ms > 10000)
+    if (!second && pool->pause_ms > 10000)
         pool->pause_max_ms = pool->pause_ms;
-    if (colon && pool->pause_ms > pool->pause_max_ms)
-        return wrong(FERRY_SPAWN_OPT_RESTART_DELAY, text, "is longer than the longest");
+    if (second && pool->pause_ms > pool->pause_max_ms)
+        return wrong(FERRY_SPAWN_OPT_RESTART_DELAY, text, "the first is longer than the longest");
     return 0;
 }
 

@@ -34,8 +34,7 @@ unsigned ferry__population_count(const struct ferry_manager *m)
 static void give_up(struct ferry_manager *m)
 {
     ferry__manager_say(m, FERRY_MANAGER_WARNING,
-                       "given up after %u failures in a row; nothing is started any more until a "
-                       "reload",
+                       "given up after %u failures in a row; nothing is started any more",
                        m->failures);
     for (unsigned i = 0; i < m->nslots; i++) {
         if (m->slots[i].current)
