@@ -2,6 +2,7 @@
 """How a program written with the library is started and ended: by a web server, by systemd, by hand, as plain CGI."""
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -66,6 +67,12 @@ def run():
         p.communicate()
 
 
+def catches(pid, sig):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    masks = re.findall(r"^Sig(?:Cgt|Blk):\s*(\S+)", status, re.M)
+    return any(int(m, 16) >> (sig - 1) & 1 for m in masks)
+
+
 def ends_well(p):
     p.terminate()
     out, err = p.communicate(timeout=20)
@@ -90,6 +97,8 @@ def test_a_listening_descriptor_0_is_served(run, folder, family, blocking):
 def test_several_processes_share_one_descriptor_0(run, folder):
     with listener(path=folder / "s") as s:
         many = [run(HELLO, stdin=s) for _ in range(3)]
+        for p in many:
+            wait_until(lambda: catches(p.pid, signal.SIGTERM))
         for _ in range(50):
             with connect(s) as c:
                 says_hello(c, keep=False)

@@ -428,6 +428,7 @@ def test_any_path_can_be_served(app, folder, name):
     site = folder / name
     site.mkdir()
     if name == "deep":
+        before = os.getcwd()
         os.chdir(site)
         try:
             for _ in range(14):  # about 3000 bytes
@@ -435,7 +436,7 @@ def test_any_path_can_be_served(app, folder, name):
                 os.chdir("d" * 210)
             site = pathlib.Path(os.getcwd())
         finally:
-            os.chdir(folder)
+            os.chdir(before)
     (site / "index.php").write_text("")
     (site / "page.html").write_text("a page")
     ferry = app(site)

@@ -7,7 +7,7 @@ import struct
 import time
 
 import pytest
-from conftest import Client, Ferry, wait_until
+from conftest import BUILD, Client, Ferry, wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -155,12 +155,17 @@ def test_pipelined_requests_without_reading_are_held_back(site):
 
 
 def test_a_storm_of_resets(site):
-    is_served(site)
+    """The first storm shows what so many connections need at once; the second must not need more."""
+    def storm():
+        for i in range(3000):
+            s = socket.create_connection(("127.0.0.1", site.port))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            s.send(GET[:i % (len(GET) + 1)] or b"G")
+            s.close()
+        is_served(site)
+
+    storm()
     before = memory_kib(site)
-    for i in range(3000):
-        s = socket.create_connection(("127.0.0.1", site.port))
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        s.send(GET[:i % (len(GET) + 1)] or b"G")
-        s.close()
-    is_served(site)
-    assert memory_kib(site) - before < 16 * 1024
+    storm()
+    # AddressSanitizer keeps much of what was freed; leaks it finds by itself.
+    assert memory_kib(site) - before < (64 if "asan" in BUILD.name else 16) * 1024

@@ -7,6 +7,7 @@ With @N, from its Nth connection on.
 It answers ferry-check (the words stand in ferry-check(1)), so that all cases can be run against it. A fault is asked
 for by name where it bites, with bad("name"); test_check.py says which case must find it.
 """
+import contextlib
 import os
 import re
 import signal
@@ -742,17 +743,17 @@ class Connection:
             threading.Thread(target=self.serve, args=[rq], daemon=True).start()
 
     def serve(self, rq):
+        with WORK if bad("global-lock") else contextlib.nullcontext():
+            self.answer(rq)
+
+    def answer(self, rq):
         if bad("waits-for-stdin"):
             with rq.changed:
                 while not rq.body.ended and not rq.aborted:
                     rq.changed.wait()
         status = 0
         try:
-            if bad("global-lock"):
-                with WORK:
-                    status = handle(rq)
-            else:
-                status = handle(rq)
+            status = handle(rq)
             rq.flush()
         except Aborted:
             pass
