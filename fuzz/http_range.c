@@ -5,8 +5,8 @@
  */
 #include <stdlib.h>
 
-#include "gate/date.h"
-#include "gate/range.h"
+#include "files/date.h"
+#include "files/range.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

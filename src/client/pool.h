@@ -3,6 +3,7 @@
 #define FERRY_CLIENT_POOL_H
 
 #include "client/call.h"
+#include "ferry/client.h"
 #include "io/addr.h"
 #include "io/loop.h"
 
@@ -12,18 +13,6 @@
  * part, which owns the connections on its loop; a thread in need takes over a connection that lies
  * idle in another.
  */
-
-/* X(name, text) */
-#define FERRY_MULTIPLEX_MAP(X)                                                                     \
-    X(AUTO, "auto") /* ask the application (GET_VALUES) */                                         \
-    X(ON, "on")                                                                                    \
-    X(OFF, "off")
-
-enum ferry_multiplex {
-#define X(name, text) FERRY_MULTIPLEX_##name,
-    FERRY_MULTIPLEX_MAP(X)
-#undef X
-};
 
 /* Every zero means the default beside it. */
 struct ferry_pool_opts {

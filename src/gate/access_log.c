@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gate/text.h"
+#include "base/text.h"
 
 /* What each field may take in a line, escaped. */
 #define CLIENT_MAX 64

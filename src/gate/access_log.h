@@ -44,6 +44,8 @@ const char *ferry_access_end_word(enum ferry_access_end); /* static memory */
 
 #define FERRY_ACCESS_NO_APP UINT64_MAX
 
+enum ferry_access_format { FERRY_ACCESS_COMBINED, FERRY_ACCESS_JSON };
+
 /* One request. Empty slices are written as "-". */
 struct ferry_access {
     struct ferry_slice client;         /* address without port; empty for unix sockets */

@@ -9,10 +9,10 @@
 
 #include "base/assert.h"
 #include "ferry/record.h"
-#include "gate/error_page.h"
+#include "files/error_page.h"
 #include "gate/internal.h"
-#include "gate/static.h"
-#include "gate/text.h"
+#include "files/static.h"
+#include "base/text.h"
 
 #define SPARE_MAX 256
 #define ERROR_LINE_MAX 4096

@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gate/date.h"
+#include "files/date.h"
 #include "gate/internal.h"
-#include "gate/text.h"
+#include "base/text.h"
 
 struct ferry__door {
     struct ferry_listener listener;

@@ -7,7 +7,7 @@
 
 #include "client/pool.h"
 #include "gate/access_log.h"
-#include "gate/mime.h"
+#include "files/mime.h"
 #include "io/loop.h"
 
 /*

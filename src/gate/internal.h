@@ -5,7 +5,7 @@
 #include "cgi/path.h"
 #include "cgi/request.h"
 #include "cgi/response.h"
-#include "gate/docroot.h"
+#include "files/docroot.h"
 #include "gate/gate.h"
 #include "http/http.h"
 #include "io/pump.h"

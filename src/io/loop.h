@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/slice.h"
 #include "ferry/err.h"
+#include "ferry/loop.h"
 
 /*
  * The event loop. Completion-based: an operation is submitted, and its function is called once when
@@ -18,31 +19,11 @@
  * ends with one behaviour: io_uring and epoll. A loop and all that belongs to it are used by one
  * thread, except ferry_loop_post and ferry_loop_stop.
  *
+ * What programs may see of it stands in ferry/loop.h.
+ *
  * One turn: wait; complete what is done (streams, listeners, watches, posts, timers); run the
  * deferred tasks; submit. So what the events of one turn wrote leaves together.
  */
-
-enum ferry_io { FERRY_IO_AUTO, FERRY_IO_URING, FERRY_IO_EPOLL };
-
-struct ferry_loop;
-
-/*
- * A loop with the back end asked for; AUTO takes epoll when the kernel refuses io_uring. 0 or
- * -errno (for URING what the kernel said). ferry_loop_why says why AUTO fell back: static or
- * loop-owned text, "" when it did not.
- */
-FERRY_MUST_CHECK
-int ferry_loop_new(enum ferry_io, struct ferry_loop **out);
-void ferry_loop_free(struct ferry_loop *); /* everything on it must be closed before; takes NULL */
-const char *ferry_loop_backend(const struct ferry_loop *); /* "io_uring" or "epoll" */
-const char *ferry_loop_why(const struct ferry_loop *);
-
-/*
- * Runs until ferry_loop_stop (also when that came before): 0, or -errno when the back end fails. A
- * loop may be made in one thread and run in another, but then always in that one.
- */
-int ferry_loop_run(struct ferry_loop *);
-void ferry_loop_stop(struct ferry_loop *); /* from any thread and from signal handlers */
 
 /* Milliseconds of CLOCK_MONOTONIC at the beginning of this turn; _us is read when asked. */
 uint64_t ferry_loop_now(const struct ferry_loop *);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gate/date.h"
+#include "files/date.h"
 
 #include <stdio.h>
 #include <time.h>

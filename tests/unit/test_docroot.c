@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gate/docroot.h"
+#include "files/docroot.h"
 
 #include <errno.h>
 #include <fcntl.h>

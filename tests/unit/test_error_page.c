@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gate/error_page.h"
+#include "files/error_page.h"
 
 #include <errno.h>
 #include <stdio.h>

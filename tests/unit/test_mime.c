@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gate/mime.h"
+#include "files/mime.h"
 
 #include <errno.h>
 #include <stdio.h>

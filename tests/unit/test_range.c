@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gate/range.h"
+#include "files/range.h"
 
 #include <stdio.h>
 

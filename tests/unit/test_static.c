@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "gate/static.h"
+#include "files/static.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gate/range.h"
+#include "files/range.h"
 
 #include "support.h"
 

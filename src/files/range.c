@@ -4,9 +4,9 @@
  * none, and the pass is all they cost. A client's numbers are never trusted beyond the size, and
  * joined ranges never add up to more than the representation (the attack of CVE-2011-3192).
  */
-#include "gate/range.h"
+#include "files/range.h"
 
-#include "gate/date.h"
+#include "files/date.h"
 
 /* The gap that is cheaper to send than another part's head would be (section 15.3.7.2). */
 #define GAP_MAX 80

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_STATIC_H
-#define FERRY_GATE_STATIC_H
+#ifndef FERRY_FILES_STATIC_H
+#define FERRY_FILES_STATIC_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/block.h"
-#include "gate/docroot.h"
-#include "gate/mime.h"
+#include "files/docroot.h"
+#include "files/mime.h"
 #include "http/http.h"
 
 /* Files as answers to GET and HEAD, with conditions and ranges (RFC 9110 sections 13 to 15). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_DATE_H
-#define FERRY_GATE_DATE_H
+#ifndef FERRY_FILES_DATE_H
+#define FERRY_FILES_DATE_H
 
 #include <stdint.h>
 

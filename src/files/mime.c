@@ -5,7 +5,7 @@
  * the built-in table. The first that names an extension has it. An open-addressed hash, at most
  * half full, maps extensions of up to 16 bytes.
  */
-#include "gate/mime.h"
+#include "files/mime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "gate/text.h"
+#include "base/text.h"
 
 #define EXT_MAX 16
 #define FILE_MAX (256 * 1024)

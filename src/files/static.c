@@ -5,7 +5,7 @@
  * so that the only surprise left is a file that shrank: then what was read is sent and the answer
  * is cut.
  */
-#include "gate/static.h"
+#include "files/static.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,10 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gate/date.h"
-#include "gate/error_page.h"
-#include "gate/range.h"
-#include "gate/text.h"
+#include "files/date.h"
+#include "files/error_page.h"
+#include "files/range.h"
+#include "base/text.h"
 
 #define ETAG_MAX 40
 #define BOUNDARY_LEN 32

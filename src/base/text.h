@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_TEXT_H
-#define FERRY_GATE_TEXT_H
+#ifndef FERRY_BASE_TEXT_H
+#define FERRY_BASE_TEXT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
  * copy gives both the relative name and the absolute one. Only what was found is remembered, in a
  * direct-mapped table, so memory is fixed and a file that appears is seen at once.
  */
-#include "gate/docroot.h"
+#include "files/docroot.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gate/text.h"
+#include "base/text.h"
 
 /* Goes to the folder that `dir` names now; what was there before stays on failure. */
 static int enter(struct ferry_docroot *d)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_RANGE_H
-#define FERRY_GATE_RANGE_H
+#ifndef FERRY_FILES_RANGE_H
+#define FERRY_FILES_RANGE_H
 
 #include <stdint.h>
 

@@ -4,11 +4,11 @@
  * zones and strptime to its locale. Days are counted in years that begin in March, so that the leap
  * day is the last day of its year.
  */
-#include "gate/date.h"
+#include "files/date.h"
 
 #include <stdbool.h>
 
-#include "gate/text.h"
+#include "base/text.h"
 
 static const char day_names[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
 static const char month_names[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_MIME_H
-#define FERRY_GATE_MIME_H
+#ifndef FERRY_FILES_MIME_H
+#define FERRY_FILES_MIME_H
 
 #include "base/slice.h"
 #include "ferry/err.h"

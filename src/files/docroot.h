@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_DOCROOT_H
-#define FERRY_GATE_DOCROOT_H
+#ifndef FERRY_FILES_DOCROOT_H
+#define FERRY_FILES_DOCROOT_H
 
 #include <limits.h>
 #include <stdint.h>

@@ -3,12 +3,12 @@
  * The error page: one HTML text without anything to load, in the reader's light or dark. Its parts
  * are static and all that varies is bounded, so that it always fits.
  */
-#include "gate/error_page.h"
+#include "files/error_page.h"
 
 #include <assert.h>
 
 #include "base/assert.h"
-#include "gate/text.h"
+#include "base/text.h"
 
 #define WHY_MAX 480 /* escaped */
 #define PHRASE_MAX 64

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_GATE_ERROR_PAGE_H
-#define FERRY_GATE_ERROR_PAGE_H
+#ifndef FERRY_FILES_ERROR_PAGE_H
+#define FERRY_FILES_ERROR_PAGE_H
 
 #include "base/slice.h"
 #include "http/http.h"

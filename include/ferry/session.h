@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_SESSION_H
+#define FERRY_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ferry/client.h"
+#include "ferry/err.h"
+#include "ferry/params.h"
+#include "ferry/record.h"
+#include "ferry/slice.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * A session is one HTTP request on its way through a chain of filters. Each filter prepares it a
+ * little (its params, its path, its role), answers it, sends it to an application, or waits for
+ * something and goes on. Filters of yours are plain functions and stand anywhere in the chain:
+ *
+ *     static int staff_only(struct ferry_session *s, void *arg)
+ *     {
+ *         if (ferry_session_field(s, "X-Staff").p == NULL)
+ *             return ferry_session_refuse(s, 403, "This part is for the staff.");
+ *         return FERRY_STEP_NEXT;
+ *     }
+ *
+ *     struct ferry_filters *chain = ferry_filters_new();
+ *     ferry_filters_add(chain, staff_only, NULL, NULL);
+ *     ferry_filters_basic_params(chain);
+ *     ferry_filters_map_header(chain);
+ *     ferry_filters_php_fs(chain, &(struct ferry_php_fs){.root = "/srv/www"});
+ *     ferry_filters_call(chain, php);
+ *
+ * A request that comes out at the end of its chain is answered 404.
+ */
+
+struct ferry_session;
+struct ferry_filters;
+
+/* What a filter says. A negative error ends the request with 500. */
+enum ferry_step {
+    FERRY_STEP_NEXT, /* on to the next filter */
+    FERRY_STEP_DONE, /* answered, or on its way to an application: the chain ends here */
+    FERRY_STEP_WAIT, /* ferry_session_continue will be called */
+};
+
+typedef int (*ferry_filter_fn)(struct ferry_session *, void *arg);
+
+/* -- chains
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* An empty chain; NULL: no memory. Not to be changed any more once a gateway or a session uses it.
+ */
+struct ferry_filters *ferry_filters_new(void);
+void ferry_filters_free(struct ferry_filters *); /* takes NULL */
+
+/*
+ * Adds a filter of the caller's, called in any of the threads that run the chain. `free_arg` (may
+ * be NULL) is called for arg with the chain, and at once when it fails. This and all below: 0,
+ * -ENOMEM, or FERRY_EUSAGE for options that make no sense, then ferry_filters_why says it.
+ */
+int ferry_filters_add(struct ferry_filters *, ferry_filter_fn, void *arg, void (*free_arg)(void *));
+const char *ferry_filters_why(const struct ferry_filters *);
+
+/* -- what a filter sees of a request
+ *
+ * Slices live as long as the session, unless the fact they tell is changed.
+ * -------------------------------------------------------------------------------------------------
+ */
+
+struct ferry_slice ferry_session_method(const struct ferry_session *);
+struct ferry_slice ferry_session_target(const struct ferry_session *); /* raw, as it was sent */
+struct ferry_slice ferry_session_path(const struct ferry_session *);  /* decoded; begins with '/' */
+struct ferry_slice ferry_session_query(const struct ferry_session *); /* raw, without '?' */
+struct ferry_slice ferry_session_host(const struct ferry_session *); /* name, perhaps with a port */
+struct ferry_slice ferry_session_scheme(const struct ferry_session *); /* "http" or "https" */
+struct ferry_slice ferry_session_remote_addr(struct ferry_session *);  /* "" for unix sockets */
+/* -1 when it is not known yet, 0 when there is no body. */
+int64_t ferry_session_content_length(const struct ferry_session *);
+
+/* The value of the first header field of that name, in any case; p == NULL when there is none. And
+ * all of them, in order. */
+struct ferry_slice ferry_session_field(const struct ferry_session *, const char *name);
+unsigned ferry_session_fields(const struct ferry_session *, const struct ferry_param **out);
+
+/* The loop it runs on; a pointer to memory that goes with it; and the same with bytes copied into
+ * it. NULL (p == NULL) when memory is out. */
+struct ferry_loop *ferry_session_loop(const struct ferry_session *);
+void *ferry_session_alloc(struct ferry_session *, size_t n);
+struct ferry_slice ferry_session_copy(struct ferry_session *, struct ferry_slice);
+
+/* Called once when the session is over, whatever became of it: 0 or -ENOMEM. */
+int ferry_session_on_over(struct ferry_session *, void (*fn)(struct ferry_session *, void *),
+                          void *arg);
+
+/* -- what it changes of the request
+ *
+ * 0 or a negative error that a filter may return as it is. Bytes are copied.
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* The path for the filters behind. FERRY_EUSAGE unless it begins with '/', is without "." and ".."
+ * segments, and without control bytes. REQUEST_URI stays what was sent. */
+int ferry_session_set_path(struct ferry_session *, struct ferry_slice path);
+int ferry_session_set_query(struct ferry_session *, struct ferry_slice query);
+
+/* A param of the request to the application. It replaces the one that a filter of ferry's makes,
+ * whichever stands first in the chain; and the other removes it. */
+int ferry_session_set_param(struct ferry_session *, struct ferry_slice name,
+                            struct ferry_slice value);
+int ferry_session_remove_param(struct ferry_session *, struct ferry_slice name);
+
+/* What the application would be told now; p == NULL when that is nothing. Slow at first: for
+ * filters that cannot use the above. */
+struct ferry_slice ferry_session_param(struct ferry_session *, const char *name);
+
+/* Which script runs, and what is told of it. Empty slices: no such param. */
+struct ferry_script {
+    struct ferry_slice filename; /* SCRIPT_FILENAME */
+    struct ferry_slice name;     /* SCRIPT_NAME */
+    struct ferry_slice path_info;
+    struct ferry_slice root; /* DOCUMENT_ROOT; with path_info it gives PATH_TRANSLATED */
+};
+int ferry_session_set_script(struct ferry_session *, const struct ferry_script *);
+
+int ferry_session_set_remote_user(struct ferry_session *, struct ferry_slice user);
+void ferry_session_set_role(struct ferry_session *, enum ferry_role);
+
+/* The DATA stream: len bytes of a file from its beginning, with FCGI_DATA_LAST_MOD and
+ * FCGI_DATA_LENGTH; the role becomes filter. Takes over fd, also on failure. */
+int ferry_session_set_data(struct ferry_session *, int fd, uint64_t len, int64_t mtime_s);
+
+/* The application gets no body, and CONTENT_LENGTH is left out. */
+void ferry_session_drop_body(struct ferry_session *);
+
+/* -- how it ends, or goes on
+ *
+ * These return what the filter is to return.
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* Answers it. Everything is copied. */
+int ferry_session_answer(struct ferry_session *, int status, const struct ferry_param *fields,
+                         unsigned nfields, struct ferry_slice body);
+
+/* Answers with the error page of this status; `why` is one sentence for a person, and may be "". */
+int ferry_session_refuse(struct ferry_session *, int status, const char *why);
+
+/* Sends it to an application, whose answer is its answer. */
+int ferry_session_call(struct ferry_session *, struct ferry_client *);
+
+/* After a filter has returned FERRY_STEP_WAIT: goes on with what it says now. From the loop's
+ * thread, not from within the filter. When the client leaves first, the functions of
+ * ferry_session_on_over tell, and it must not be called any more. */
+void ferry_session_continue(struct ferry_session *, int step);
+
+/* -- what it changes of the answer
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* Header fields of whatever answers: a field with this value instead of all of its name, or beside
+ * them, or none of its name. 0, FERRY_EUSAGE (no field's name or value, or one that frames the
+ * message), -ENOMEM. */
+int ferry_session_set_answer_field(struct ferry_session *, struct ferry_slice name,
+                                   struct ferry_slice value);
+int ferry_session_add_answer_field(struct ferry_session *, struct ferry_slice name,
+                                   struct ferry_slice value);
+int ferry_session_remove_answer_field(struct ferry_session *, struct ferry_slice name);
+
+/* Called when the head of the answer is known, before it is sent; may use the three above, and may
+ * return another status than the one it is told. In the order they were given. 0 or -ENOMEM. */
+int ferry_session_on_answer(struct ferry_session *,
+                            int (*fn)(struct ferry_session *, const struct ferry_answer_head *,
+                                      void *arg),
+                            void *arg);
+
+/* -- the filters there are. Each has the same name in a configuration file.
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* The params that tell of the request: REQUEST_METHOD, QUERY_STRING, SERVER_NAME, REMOTE_ADDR and
+ * the others of RFC 3875, REQUEST_URI, REDIRECT_STATUS, HTTPS. */
+int ferry_filters_basic_params(struct ferry_filters *);
+
+/* Header fields as HTTP_ params, and CONTENT_TYPE. */
+int ferry_filters_map_header(struct ferry_filters *);
+
+/* REMOTE_HOST, the name of the client's address as the DNS has it, confirmed by a look-up of that
+ * name; none when there is none within the deadline. */
+struct ferry_remote_host {
+    unsigned timeout_ms; /* 1000 */
+    unsigned keep_ms;    /* how long answers are remembered: 300,000 */
+    bool unconfirmed;    /* take the first name as it comes */
+    const char *servers; /* "127.0.0.1:5353, ..."; NULL: those of the system */
+};
+int ferry_filters_remote_host(struct ferry_filters *, const struct ferry_remote_host *);
+
+/* "/app.php/rest" becomes SCRIPT_NAME /app.php and PATH_INFO /rest: the first segment that ends in
+ * one of the suffixes, and is followed by a slash or by nothing. No file is looked for. */
+int ferry_filters_split_path_info(struct ferry_filters *, const char *const *suffixes, unsigned n);
+
+/* Every request runs this one file, which an application elsewhere may have where we have none. */
+int ferry_filters_file_endpoint(struct ferry_filters *, const char *file);
+
+/* Scripts below a folder. What exists and is no script goes on through the chain (to `files`); what
+ * does not exist runs the front controller, or goes on when there is none. */
+struct ferry_php_fs {
+    const char *root;
+    const char *const *index; /* names; NULL: index.php */
+    unsigned nindex;
+    const char *const *suffixes; /* NULL: .php */
+    unsigned nsuffixes;
+    const char *front; /* below the root, such as "/index.php"; NULL: none */
+};
+int ferry_filters_php_fs(struct ferry_filters *, const struct ferry_php_fs *);
+
+/* Files below a folder, with conditions and ranges. What is not there goes on through the chain. */
+struct ferry_files {
+    const char *root;
+    const char *const *index; /* NULL: index.html */
+    unsigned nindex;
+    const char *const *suffixes_hidden; /* beside those that are never served; NULL: none */
+    unsigned nsuffixes_hidden;
+};
+int ferry_filters_files(struct ferry_filters *, const struct ferry_files *);
+
+/* "/prefix/x" becomes "/x", and the prefix SCRIPT_NAME where no script is found later; other paths
+ * are answered 404. */
+int ferry_filters_strip_prefix(struct ferry_filters *, const char *prefix);
+
+/* The filter role: the file of this path below the root is its DATA. 404 when there is none, 403
+ * when it may not be read, 405 for methods but GET, HEAD and POST. */
+int ferry_filters_filter_files(struct ferry_filters *, const char *root);
+
+/* Makes it a request to an authorizer: no body, and without the params that would describe one, and
+ * the script. */
+int ferry_filters_auth_prepare(struct ferry_filters *);
+
+/* Asks an authorizer. Its 200 lets the request go on, with each Variable-NAME of its answer as
+ * param NAME; any other answer is the client's. What the client sent under such a name never
+ * passes. */
+struct ferry_authorize {
+    const char *const *variables; /* names that are removed from the client's request in any case,
+                                     also when the authorizer does not set them */
+    unsigned nvariables;
+    bool as_fields; /* Variable-My-Name becomes HTTP_MY_NAME too */
+    const char
+        *cache_key;     /* "$http_authorization" and the like; NULL: each request is asked about */
+    unsigned cache_ms;  /* 10,000 */
+    unsigned cache_max; /* verdicts of one thread: 1024 */
+    bool pass_cookies;  /* Set-Cookie of a 200 goes to the client with the answer */
+};
+int ferry_filters_authorize(struct ferry_filters *, struct ferry_client *,
+                            const struct ferry_authorize *);
+
+int ferry_filters_set_param(struct ferry_filters *, const char *name, const char *value);
+int ferry_filters_remove_param(struct ferry_filters *, const char *name);
+
+/* A header field of the answer: instead of those of its name. NULL removes. */
+int ferry_filters_header(struct ferry_filters *, const char *name, const char *value);
+
+int ferry_filters_deny(struct ferry_filters *, int status, const char *why);
+
+/* `to` may hold the variables of docs/configuration.md, such as "https://$host$uri". */
+int ferry_filters_redirect(struct ferry_filters *, int status, const char *to);
+
+/* The first of these paths that names a file below the root becomes the path; the last one always
+ * does, or is a status: "=404". They may hold variables. */
+int ferry_filters_try_files(struct ferry_filters *, const char *root, const char *const *paths,
+                            unsigned n);
+
+/* A path that matches this extended regular expression becomes `to`, where $1 to $9 are its groups;
+ * a query in `to` replaces the request's. */
+int ferry_filters_rewrite(struct ferry_filters *, const char *pattern, const char *to);
+
+/* Sends the request to an application as it stands. The end of most chains. */
+int ferry_filters_call(struct ferry_filters *, struct ferry_client *);
+
+/* What most want of PHP: basic_params, map_header, php_fs with a front controller, call. And of
+ * other applications: the same with the whole path as PATH_INFO. */
+int ferry_filters_php(struct ferry_filters *, struct ferry_client *, const struct ferry_php_fs *);
+int ferry_filters_application(struct ferry_filters *, struct ferry_client *);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
