@@ -15,10 +15,19 @@
 struct ferry_client_local; /* the part of one thread */
 
 /* As ferry_client_join, but with the thread's number (< threads_max), which all clients of a
- * process number alike. NULL: no memory. Called in that thread, before its loop runs or while it
- * does. */
+ * process number alike; a client is used by this or by ferry_client_join, not by both. threads_max
+ * itself is the number of the loop that ferry_client_fetch keeps. NULL: no memory. Called in that
+ * thread, or before its loop runs. */
 struct ferry_client_local *ferry_client_join_as(struct ferry_client *, unsigned index,
                                                 struct ferry_loop *);
+
+/* The part of the thread whose loop this is, joined now if it was not. 0, -ENOMEM or FERRY_ELIMIT.
+ */
+FERRY_MUST_CHECK
+int ferry_client_local(struct ferry_client *, struct ferry_loop *, struct ferry_client_local **out);
+
+/* How many threads may use it. */
+unsigned ferry_client_threads_max(const struct ferry_client *);
 
 /* Keeps no idle connection from now on; `closed` when nothing is left, as ferry_client_close. */
 void ferry_client_local_close(struct ferry_client_local *, void (*closed)(void *), void *arg);

@@ -2,6 +2,7 @@
 #ifndef FERRY_CLIENT_INTERNAL_H
 #define FERRY_CLIENT_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "client/pool.h"
@@ -14,20 +15,22 @@
  */
 
 #define FERRY__REQUESTS_MAX                                                                        \
-    64 /* at once, of an application that multiplexes and does not say how many */
+    64 /* at once of each thread, of an application that multiplexes and does not say how many */
+#define FERRY__REQUESTS_UNSAID UINT_MAX
 
 enum ferry__multiplexing { FERRY__MPX_UNKNOWN, FERRY__MPX_YES, FERRY__MPX_NO };
 
 struct ferry_pool {
     struct ferry_pool_opts opts;
     unsigned threads;
+    atomic_uint joined;      /* of these, now */
     atomic_uint connections; /* open, opening or closing: each holds a slot */
     atomic_uint waiting;     /* calls in the queues of all threads */
     atomic_uint idle;        /* idle connections of all threads */
     atomic_bool recycles; /* the application was seen to close a connection just behind an answer */
     atomic_uint starving; /* new connections unanswered for longer than starve_ms */
     atomic_int multiplexing;       /* enum ferry__multiplexing */
-    atomic_uint requests_max;      /* on one shared connection */
+    atomic_uint requests_max;      /* of all threads at once, on shared connections */
     _Atomic(uint64_t) probe_at_ms; /* when the next GET_VALUES may be tried */
     atomic_uint probe_wait_ms;     /* and how long after it another */
     struct ferry_pool_local *_Atomic *locals;
@@ -57,6 +60,8 @@ struct ferry_pool_local {
     struct ferry_timer probe_timer;
     struct ferry_post wake; /* something changed: serve the queue, close idle ones if any starve */
     atomic_bool woken;
+    pthread_mutex_t gate; /* between `wake` and the end: a part that is gone is not posted to */
+    bool gone;
 
     /* Calls. */
     struct ferry_list waiting; /* oldest first */
@@ -99,6 +104,14 @@ static inline uint64_t ferry__pool_now(const struct ferry_pool_local *l)
 static inline bool ferry__pool_shares(const struct ferry_pool *pool)
 {
     return atomic_load_explicit(&pool->multiplexing, memory_order_relaxed) == FERRY__MPX_YES;
+}
+
+/* Among how many threads is divided what the application takes at once? */
+static inline unsigned ferry__pool_sharers(const struct ferry_pool *pool)
+{
+    unsigned n = pool->opts.sharers;
+
+    return n == FERRY__POOL_JOINED ? atomic_load(&pool->joined) : n;
 }
 
 /* The first member of a list, or NULL. */

@@ -307,10 +307,21 @@ static const struct ferry_pump_fns pump_fns = {
     .detached = on_detached,
 };
 
+/* One shared connection a thread: what the application said it takes at once is divided among them.
+ */
+static uint16_t requests_of_one(const struct ferry_pool *pool)
+{
+    unsigned many = atomic_load(&pool->requests_max), sharers = ferry__pool_sharers(pool);
+
+    many = many == FERRY__REQUESTS_UNSAID ? FERRY__REQUESTS_MAX : many / (sharers ? sharers : 1);
+    if (many > SHARED_REQUESTS_MAX)
+        many = SHARED_REQUESTS_MAX;
+    return many ? (uint16_t)many : 1;
+}
+
 static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
 {
     struct ferry__peer *p = calloc(1, sizeof *p);
-    unsigned many = atomic_load_explicit(&local->pool->requests_max, memory_order_relaxed);
     struct ferry_conn_opts opts = {
         .side = FERRY_CONN_CLIENT,
         .blocks = ferry_loop_blocks(local->loop),
@@ -320,7 +331,7 @@ static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
     if (!p)
         return NULL;
     if (shared)
-        opts.requests_max = (uint16_t)(many < SHARED_REQUESTS_MAX ? many : SHARED_REQUESTS_MAX);
+        opts.requests_max = requests_of_one(local->pool);
     p->conn = ferry_conn_new(&opts);
     if (!p->conn) {
         free(p);

@@ -42,10 +42,15 @@ void ferry__pool_slot_give(struct ferry_pool *pool)
 
 /* -- between threads -- */
 
+/* A part that is closed has no loop any more. */
 static void wake(struct ferry_pool_local *l)
 {
-    if (!atomic_exchange(&l->woken, true))
+    if (atomic_load(&l->woken))
+        return;
+    pthread_mutex_lock(&l->gate);
+    if (!l->gone && !atomic_exchange(&l->woken, true))
         ferry_loop_post(l->loop, &l->wake);
+    pthread_mutex_unlock(&l->gate);
 }
 
 static struct ferry_pool_local *other(const struct ferry_pool_local *l, unsigned i)
@@ -269,7 +274,7 @@ static void on_wake(struct ferry_post *post)
     struct ferry__peer *p;
 
     atomic_store(&l->woken, false);
-    ferry__queue_serve(l);
+    ferry__queue_serve(l); /* which also looks whether it is closed now */
     if (!ferry__pool_shares(l->pool) && (p = ferry__first(&l->shared, struct ferry__peer)))
         ferry__peer_retire(p);
     if (atomic_load(&l->pool->starving) > 0)
@@ -303,9 +308,12 @@ struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *opts, unsigned t
     pool->opts.queue_timeout_ms = or_default(opts->queue_timeout_ms, 30000);
     pool->opts.idle_timeout_ms = or_default(opts->idle_timeout_ms, 5000);
     pool->opts.starve_ms = or_default(opts->starve_ms, 20);
-    atomic_store(&pool->requests_max, FERRY__REQUESTS_MAX);
+    atomic_store(&pool->requests_max, FERRY__REQUESTS_UNSAID);
     atomic_store(&pool->probe_wait_ms, PROBE_WAIT_MIN_MS);
-    if (opts->multiplex == FERRY_MULTIPLEX_OFF || pool->opts.connections_max <= threads)
+    pool->opts.sharers = or_default(opts->sharers, threads);
+    if (opts->multiplex == FERRY_MULTIPLEX_OFF ||
+        (pool->opts.sharers != FERRY__POOL_JOINED &&
+         pool->opts.connections_max <= pool->opts.sharers))
         atomic_store(&pool->multiplexing, FERRY__MPX_NO);
     else if (opts->multiplex == FERRY_MULTIPLEX_ON)
         atomic_store(&pool->multiplexing, FERRY__MPX_YES);
@@ -320,17 +328,17 @@ void ferry_pool_free(struct ferry_pool *pool)
     free(pool);
 }
 
-struct ferry_pool_local *ferry_pool_join(struct ferry_pool *pool, unsigned index,
-                                         struct ferry_loop *loop)
+static struct ferry_pool_local *local_new(struct ferry_pool *pool, unsigned index,
+                                          struct ferry_loop *loop)
 {
     struct ferry_pool_local *l = calloc(1, sizeof *l);
 
-    ferry_assert(index < pool->threads);
     if (!l)
         return NULL;
     l->pool = pool;
     l->loop = loop;
     l->index = index;
+    pthread_mutex_init(&l->gate, NULL);
     ferry_list_init(&l->idle);
     ferry_list_init(&l->busy);
     ferry_list_init(&l->shared);
@@ -341,6 +349,37 @@ struct ferry_pool_local *ferry_pool_join(struct ferry_pool *pool, unsigned index
     ferry__probe_init(l);
     l->wake.run = on_wake;
     atomic_store(&pool->locals[index], l);
+    return l;
+}
+
+/* Closed before; all its lists are empty and its timers stopped. */
+static void reopen(struct ferry_pool_local *l, struct ferry_loop *loop)
+{
+    ferry_assert(l->gone);
+    pthread_mutex_lock(&l->gate);
+    l->loop = loop;
+    l->gone = false;
+    pthread_mutex_unlock(&l->gate);
+    l->backlog = l->overloaded = (struct ferry__backoff){0};
+    atomic_store(&l->closing, false);
+}
+
+struct ferry_pool_local *ferry_pool_join(struct ferry_pool *pool, unsigned index,
+                                         struct ferry_loop *loop)
+{
+    struct ferry_pool_local *l;
+
+    ferry_assert(index < pool->threads);
+    l = atomic_load(&pool->locals[index]);
+    if (l)
+        reopen(l, loop);
+    else
+        l = local_new(pool, index, loop);
+    if (!l)
+        return NULL;
+    atomic_fetch_add(&pool->joined, 1);
+    if (pool->opts.connections_max <= ferry__pool_sharers(pool))
+        ferry__probe_refuted(l);
     if (index == 0)
         ferry__probe(l);
     return l;
@@ -353,6 +392,16 @@ void ferry__pool_maybe_closed(struct ferry_pool_local *l)
     if (!closed || !ferry_list_empty(&l->busy) || !ferry_list_empty(&l->idle) ||
         !ferry_list_empty(&l->shared) || !ferry__queue_empty(l) || atomic_load(&l->coming) > 0)
         return;
+    pthread_mutex_lock(&l->gate);
+    l->gone = !atomic_load(&l->woken);
+    pthread_mutex_unlock(&l->gate);
+    if (!l->gone)
+        return; /* on_wake comes, and back here */
+    ferry__queue_fini(l);
+    ferry_timer_stop(&l->idle_timer);
+    ferry_timer_stop(&l->fresh_timer);
+    ferry_timer_stop(&l->probe_timer);
+    atomic_fetch_sub(&l->pool->joined, 1);
     l->closed = NULL;
     closed(l->closed_arg);
 }
@@ -376,10 +425,13 @@ void ferry_pool_local_free(struct ferry_pool_local *l)
 {
     if (!l)
         return;
-    ferry__queue_fini(l);
-    ferry_timer_stop(&l->idle_timer);
-    ferry_timer_stop(&l->fresh_timer);
-    ferry_timer_stop(&l->probe_timer);
+    if (!l->gone) { /* never closed, for its loop has never run */
+        ferry__queue_fini(l);
+        ferry_timer_stop(&l->idle_timer);
+        ferry_timer_stop(&l->fresh_timer);
+        ferry_timer_stop(&l->probe_timer);
+    }
     atomic_store(&l->pool->locals[l->index], NULL);
+    pthread_mutex_destroy(&l->gate);
     free(l);
 }

@@ -2,6 +2,8 @@
 #ifndef FERRY_CLIENT_POOL_H
 #define FERRY_CLIENT_POOL_H
 
+#include <limits.h>
+
 #include "client/call.h"
 #include "ferry/client.h"
 #include "io/addr.h"
@@ -13,6 +15,8 @@
  * part, which owns the connections on its loop; a thread in need takes over a connection that lies
  * idle in another.
  */
+
+#define FERRY__POOL_JOINED UINT_MAX
 
 /* Every zero means the default beside it. */
 struct ferry_pool_opts {
@@ -28,6 +32,8 @@ struct ferry_pool_opts {
         starve_ms; /* a new connection without an answer for so long may be one that an application
                       with few processes has not accepted, because kept connections pin them: 20.
                       From then on and until it is answered, connections are not kept */
+    unsigned sharers; /* threads among which is divided what the application takes at once: all;
+                         FERRY__POOL_JOINED: those that are there */
 };
 
 struct ferry_pool;
@@ -35,14 +41,14 @@ struct ferry_pool;
 struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *, unsigned threads);
 void ferry_pool_free(struct ferry_pool *); /* after all local parts are closed; takes NULL */
 
-/* The part of thread `index` (< threads), on its loop; called in that thread before the loop runs.
- * NULL: no memory. */
+/* The part of thread `index` (< threads), on its loop; called in that thread, or before the loop
+ * runs. A part that was closed begins anew, perhaps on another loop. NULL: no memory. */
 struct ferry_pool_local *ferry_pool_join(struct ferry_pool *, unsigned index, struct ferry_loop *);
 
 /* Keeps no idle connection from now on; `closed` is called when none is left at all, nor any call:
  * those there are still run to their end. */
 void ferry_pool_local_close(struct ferry_pool_local *, void (*closed)(void *), void *arg);
-/* After `closed` of all threads' parts: they look at each other. */
+/* After `closed` of all threads' parts: they look at each other. Its loop may be gone by then. */
 void ferry_pool_local_free(struct ferry_pool_local *);
 
 /* Does the application multiplex, as far as is known? */

@@ -76,16 +76,15 @@ void ferry__probe_closed(struct ferry_pool_local *l)
 void ferry__probe_answered(struct ferry_pool_local *l, const struct ferry_conn_values *v)
 {
     struct ferry_pool *pool = l->pool;
-    unsigned max = FERRY__REQUESTS_MAX;
+    unsigned max = FERRY__REQUESTS_UNSAID, sharers = ferry__pool_sharers(pool);
     bool shares = v->mpxs_conns > 0;
 
     /* Each thread has a shared connection, and long bodies need others. */
-    if (pool->opts.connections_max <= pool->threads ||
-        (v->max_conns >= 0 && v->max_conns <= pool->threads))
+    if (pool->opts.connections_max <= sharers || (v->max_conns >= 0 && v->max_conns <= sharers))
         shares = false;
     if (v->max_reqs >= 0)
-        max = (unsigned)(v->max_reqs / pool->threads);
-    atomic_store(&pool->requests_max, max ? max : 1);
+        max = v->max_reqs < UINT16_MAX ? (unsigned)v->max_reqs : UINT16_MAX;
+    atomic_store(&pool->requests_max, max);
     atomic_store(&pool->multiplexing, shares ? FERRY__MPX_YES : FERRY__MPX_NO);
 }
 

@@ -3,10 +3,12 @@
 #define FERRY_TESTS_WIRE_CALLERS_H
 
 /*
- * The other end of a fake application: a pool with one or two loops, each in a thread, and calls
- * whose results the test waits for. Functions of calls run in the loops' threads and do not assert.
+ * The other end of a fake application: a pool, or a client, with one or two loops, each in a
+ * thread, and calls whose results the test waits for. Functions of calls run in the loops' threads
+ * and do not assert.
  */
 
+#include "client/client.h"
 #include "client/pool.h"
 #include "fake_app.h"
 
@@ -16,12 +18,14 @@
 struct side {
     struct ferry_loop *loop;
     struct ferry_pool_local *local;
+    struct ferry_client_local *client; /* or this */
     pthread_t id;
     atomic_bool closed;
 };
 
 struct callers {
     struct ferry_pool *pool;
+    struct ferry_client *client; /* or this */
     struct side side[2];
     unsigned n;
 };
@@ -29,7 +33,7 @@ struct callers {
 struct request {
     struct ferry_call call;
     struct side *side;
-    const char *name;
+    const char *name, *key;
     bool idempotent, exclusive, fickle; /* fickle: its body cannot be written again */
     bool hold;                          /* from the first byte of the response on */
     uint64_t body_len, body_at, sum;
@@ -190,7 +194,10 @@ static inline void start_here(void *arg)
     r->call.replayable = !r->fickle;
     r->call.exclusive = r->exclusive;
     r->began_us = ferry_now_us();
-    ferry_call_start(r->side->local, &r->call);
+    if (r->side->client)
+        ferry_client_call(r->side->client, &r->call, ferry_slice_z(r->key ? r->key : ""));
+    else
+        ferry_call_start(r->side->local, &r->call);
 }
 
 static inline void abort_here(void *arg)
@@ -248,32 +255,58 @@ static inline void *run_side(void *arg)
 }
 
 /* On the back end of the test; skips it where there is none. */
+static inline void callers_loops(struct callers *c, void **state)
+{
+    enum ferry_io io = *(const enum ferry_io *)*state;
+
+    for (unsigned i = 0; i < c->n; i++) {
+        int err = ferry_loop_new(io, &c->side[i].loop);
+
+        if (err < 0 && i == 0 && io == FERRY_IO_URING)
+            skip();
+        assert_int_equal(err, 0);
+    }
+}
+
+static inline void callers_run(struct callers *c)
+{
+    for (unsigned i = 0; i < c->n; i++)
+        assert_int_equal(pthread_create(&c->side[i].id, NULL, run_side, &c->side[i]), 0);
+}
+
 static inline void callers_open(struct callers *c, void **state, unsigned threads,
                                 const struct fake_app *app, struct ferry_pool_opts opts)
 {
-    enum ferry_io io = *(const enum ferry_io *)*state;
     struct sockaddr_un *un = &opts.addr.un;
 
     *c = (struct callers){.n = threads};
+    callers_loops(c, state);
     un->sun_family = AF_UNIX;
     snprintf(un->sun_path, sizeof un->sun_path, "%s", app->path);
     opts.addr.len = sizeof *un;
     c->pool = ferry_pool_new(&opts, threads);
     assert_non_null(c->pool);
     for (unsigned i = 0; i < threads; i++) {
-        struct side *s = &c->side[i];
-        int err = ferry_loop_new(io, &s->loop);
-
-        if (err < 0 && i == 0 && io == FERRY_IO_URING) {
-            ferry_pool_free(c->pool);
-            skip();
-        }
-        assert_int_equal(err, 0);
-        s->local = ferry_pool_join(c->pool, i, s->loop);
-        assert_non_null(s->local);
+        c->side[i].local = ferry_pool_join(c->pool, i, c->side[i].loop);
+        assert_non_null(c->side[i].local);
     }
-    for (unsigned i = 0; i < threads; i++)
-        assert_int_equal(pthread_create(&c->side[i].id, NULL, run_side, &c->side[i]), 0);
+    callers_run(c);
+}
+
+/* With a client, whose addresses are the test's to set. */
+static inline void callers_open_client(struct callers *c, void **state, unsigned threads,
+                                       struct ferry_client_opts opts)
+{
+    *c = (struct callers){.n = threads};
+    callers_loops(c, state);
+    opts.size = sizeof opts;
+    opts.threads_max = threads;
+    assert_int_equal(ferry_client_new(&opts, &c->client), 0);
+    for (unsigned i = 0; i < threads; i++) {
+        c->side[i].client = ferry_client_join_as(c->client, i, c->side[i].loop);
+        assert_non_null(c->side[i].client);
+    }
+    callers_run(c);
 }
 
 static inline void side_closed(void *arg)
@@ -288,7 +321,10 @@ static inline void close_side_here(void *arg)
 {
     struct side *s = arg;
 
-    ferry_pool_local_close(s->local, side_closed, s);
+    if (s->client)
+        ferry_client_local_close(s->client, side_closed, s);
+    else
+        ferry_pool_local_close(s->local, side_closed, s);
 }
 
 static inline bool is_closed(void *s)
@@ -305,11 +341,12 @@ static inline void callers_close(struct callers *c)
         assert_true(wait_for(is_closed, &c->side[i], WAIT_MS));
         pthread_join(c->side[i].id, NULL);
     }
+    for (unsigned i = 0; i < c->n; i++) /* before the parts: these have nothing left there */
+        ferry_loop_free(c->side[i].loop);
     for (unsigned i = 0; i < c->n; i++)
         ferry_pool_local_free(c->side[i].local);
-    for (unsigned i = 0; i < c->n; i++)
-        ferry_loop_free(c->side[i].loop);
     ferry_pool_free(c->pool);
+    ferry_client_free(c->client);
 }
 
 static const enum ferry_io on_epoll = FERRY_IO_EPOLL, on_uring = FERRY_IO_URING;
