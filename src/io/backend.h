@@ -46,6 +46,13 @@ struct ferry__backend {
     bool (*listener_stop)(struct ferry_listener *);
     int (*watch_start)(struct ferry_watch *);
     bool (*watch_stop)(struct ferry_watch *); /* likewise */
+
+    /* For a loop that another one drives: a descriptor, the back end's, that becomes readable when
+     * `wait` would find something, when wake_fd is written to and when timer_fd expires. Or
+     * -errno. */
+    int (*drive)(struct ferry_loop *);
+    /* The end of a step, before the descriptor is looked at: submits what waits. 0 or -errno. */
+    int (*settle)(struct ferry_loop *);
 };
 
 extern const struct ferry__backend ferry__uring, ferry__epoll;
@@ -61,9 +68,28 @@ struct ferry_loop {
     atomic_bool stop;
     atomic_bool asleep; /* in the kernel, or about to be: a post must write to wake_fd */
     int wake_fd;        /* an eventfd that is never read; back ends wait for its edges */
+    bool inside;        /* a turn is under way, or the next follows by itself */
+    bool driven;        /* by another loop, which watches drive_fd */
+    int drive_fd, timer_fd;
+    uint64_t timer_ms; /* when timer_fd expires */
     char why[120];
     struct ferry__wheel wheel;
 };
+
+/* -- for a loop that is driven (drive.c) -- */
+
+/* One turn: 0 or -errno. */
+int ferry__loop_turn(struct ferry_loop *, int64_t timeout_ms);
+bool ferry__loop_has_work(const struct ferry_loop *);
+/* Makes a sleeping loop turn, from any thread. */
+void ferry__loop_wake(struct ferry_loop *);
+
+/* Something is to be done that the kernel has no event for. */
+static inline void ferry__loop_touched(struct ferry_loop *loop)
+{
+    if (__builtin_expect(loop->driven && !loop->inside, 0))
+        ferry__loop_wake(loop);
+}
 
 /*
  * Bulk is carried in portions that stay in the processor's cache between the receive and the send:
@@ -119,12 +145,14 @@ static inline void ferry__stream_flush_later(struct ferry_stream *s)
 {
     if (ferry_list_empty(&s->flush))
         ferry_list_push(&s->loop->flush, &s->flush);
+    ferry__loop_touched(s->loop);
 }
 
 static inline void ferry__stream_due(struct ferry_stream *s)
 {
     if (ferry_list_empty(&s->due))
         ferry_list_push(&s->loop->due, &s->due);
+    ferry__loop_touched(s->loop);
 }
 
 /* The stream is ending and has nothing under way. */

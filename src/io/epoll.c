@@ -275,6 +275,21 @@ static int wait(struct ferry_loop *loop, int64_t timeout_ms)
     return 0;
 }
 
+/* -- driven by another loop: epoll descriptors can be polled -- */
+
+static int drive(struct ferry_loop *loop)
+{
+    int r = control(loop, EPOLL_CTL_ADD, loop->timer_fd, EPOLLIN | EPOLLET, NULL, WAKE);
+
+    return r < 0 ? r : epoll_of(loop)->fd;
+}
+
+static int settle(struct ferry_loop *loop)
+{
+    (void)loop; /* everything is done by plain system calls already */
+    return 0;
+}
+
 const struct ferry__backend ferry__epoll = {
     .name = "epoll",
     .size = sizeof(struct epoll),
@@ -291,4 +306,6 @@ const struct ferry__backend ferry__epoll = {
     .listener_stop = listener_stop,
     .watch_start = watch_start,
     .watch_stop = watch_stop,
+    .drive = drive,
+    .settle = settle,
 };

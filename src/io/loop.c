@@ -42,7 +42,7 @@ uint64_t ferry_now_us(void)
 
 uint64_t ferry_loop_now(const struct ferry_loop *loop)
 {
-    return loop->now_ms;
+    return loop->inside ? loop->now_ms : clock_us() / 1000;
 }
 
 static int make(const struct ferry__backend *backend, struct ferry_loop **out)
@@ -92,6 +92,8 @@ void ferry_loop_free(struct ferry_loop *loop)
     if (!loop)
         return;
     loop->backend->fini(loop);
+    if (loop->driven)
+        close(loop->timer_fd);
     close(loop->wake_fd);
     ferry_blocks_fini(&loop->blocks);
     free(loop);
@@ -124,6 +126,7 @@ void ferry_task_defer(struct ferry_loop *loop, struct ferry_task *t)
 {
     if (ferry_list_empty(&t->link))
         ferry_list_push(&loop->tasks, &t->link);
+    ferry__loop_touched(loop);
 }
 
 void ferry_task_cancel(struct ferry_task *t)
@@ -170,6 +173,7 @@ void ferry_timer_set(struct ferry_loop *loop, struct ferry_timer *t, uint64_t at
     t->at_ms = at_ms;
     if (at_ms != FERRY_NEVER)
         ferry__wheel_add(&loop->wheel, t);
+    ferry__loop_touched(loop);
 }
 
 void ferry_timer_stop(struct ferry_timer *t)
@@ -194,7 +198,7 @@ static void run_timers(struct ferry_loop *loop)
 
 /* -- posts -- */
 
-static void wake(struct ferry_loop *loop)
+void ferry__loop_wake(struct ferry_loop *loop)
 {
     static const uint64_t one = 1;
     int err = errno;
@@ -211,13 +215,13 @@ void ferry_loop_post(struct ferry_loop *loop, struct ferry_post *p)
     p->next = atomic_load_explicit(&loop->posts, memory_order_relaxed);
     while (!atomic_compare_exchange_weak(&loop->posts, &p->next, p))
         ;
-    wake(loop);
+    ferry__loop_wake(loop);
 }
 
 void ferry_loop_stop(struct ferry_loop *loop)
 {
     atomic_store(&loop->stop, true);
-    wake(loop);
+    ferry__loop_wake(loop);
 }
 
 static void run_posts(struct ferry_loop *loop)
@@ -250,7 +254,7 @@ void ferry__loop_woke(struct ferry_loop *loop)
     loop->now_ms = clock_us() / 1000;
 }
 
-static bool has_work(const struct ferry_loop *loop)
+bool ferry__loop_has_work(const struct ferry_loop *loop)
 {
     return !ferry_list_empty(&loop->tasks) || !ferry_list_empty(&loop->flush) ||
            !ferry_list_empty(&loop->due);
@@ -260,7 +264,7 @@ static int64_t how_long(struct ferry_loop *loop)
 {
     int64_t ms;
 
-    if (has_work(loop))
+    if (ferry__loop_has_work(loop))
         return 0;
     ms = ferry__wheel_wait(&loop->wheel, loop->now_ms);
     if (ms == 0)
@@ -311,25 +315,34 @@ static bool flush(struct ferry_loop *loop)
     return true;
 }
 
-int ferry_loop_run(struct ferry_loop *loop)
+int ferry__loop_turn(struct ferry_loop *loop, int64_t timeout_ms)
 {
-    int r = loop->backend->enter(loop);
+    int r = loop->backend->wait(loop, timeout_ms);
 
     if (r < 0)
         return r;
-    while (!atomic_exchange(&loop->stop, false)) {
-        r = loop->backend->wait(loop, how_long(loop));
-        if (r < 0)
+    run_posts(loop);
+    run_timers(loop);
+    for (int i = 0; i < ROUNDS && ferry__loop_has_work(loop); i++) {
+        deliver(loop);
+        run_tasks(loop);
+        if (!flush(loop))
             break;
-        run_posts(loop);
-        run_timers(loop);
-        for (int i = 0; i < ROUNDS && has_work(loop); i++) {
-            deliver(loop);
-            run_tasks(loop);
-            if (!flush(loop))
-                break;
-        }
     }
+    return 0;
+}
+
+int ferry_loop_run(struct ferry_loop *loop)
+{
+    int r = loop->driven ? FERRY_EUSAGE : loop->backend->enter(loop);
+
+    if (r < 0)
+        return r;
+    loop->inside = true;
+    loop->now_ms = clock_us() / 1000; /* how_long looks at it */
+    while (r == 0 && !atomic_exchange(&loop->stop, false))
+        r = ferry__loop_turn(loop, how_long(loop));
+    loop->inside = false;
     loop->backend->leave(loop);
     return r;
 }
@@ -391,6 +404,7 @@ int ferry_listener_open(struct ferry_loop *loop, struct ferry_listener *l, int f
     r = loop->backend->listener_start(l);
     if (r < 0)
         l->state = 0;
+    ferry__loop_touched(loop);
     return r;
 }
 
@@ -450,6 +464,7 @@ int ferry_watch_open(struct ferry_loop *loop, struct ferry_watch *w, int fd)
     r = loop->backend->watch_start(w);
     if (r < 0)
         w->state = 0;
+    ferry__loop_touched(loop);
     return r;
 }
 

@@ -11,6 +11,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define SQ_ENTRIES 1024
 #define CQ_ENTRIES 4096
@@ -90,6 +93,10 @@ static void fini(struct ferry_loop *loop)
     struct ferry__uring *u = ferry__uring_of(loop);
 
     io_uring_queue_exit(&u->ring);
+    if (u->drive_fd >= 0) {
+        close(u->drive_fd);
+        close(u->event_fd);
+    }
     for (int i = 0; i < FERRY__GROUPS; i++)
         ferry__bufring_fini(&u->bufs[i]);
 }
@@ -99,6 +106,7 @@ static int init(struct ferry_loop *loop)
     struct ferry__uring *u = ferry__uring_of(loop);
     int r = open_ring(&u->ring);
 
+    u->drive_fd = u->event_fd = -1;
     if (r < 0)
         return r;
     r = ferry__bufring_init(&u->bufs[FERRY__GROUP_SMALL], &u->ring, FERRY__GROUP_SMALL,
@@ -211,6 +219,47 @@ static void watch_complete(struct ferry_watch *w, int res)
         w->readable(w);
 }
 
+/* -- driven by another loop -- */
+
+/*
+ * The descriptor is an epoll that holds, edge-triggered, an eventfd on which the ring tells that it
+ * has something, the timer and the loop's own wake_fd: one look at it takes back all three. Polling
+ * the ring itself would not do: deferred work that waits for its thread wakes nobody there.
+ */
+static int drive(struct ferry_loop *loop)
+{
+    struct ferry__uring *u = ferry__uring_of(loop);
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+    int r = 0;
+
+    u->drive_fd = epoll_create1(EPOLL_CLOEXEC);
+    u->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (u->drive_fd < 0 || u->event_fd < 0 ||
+        epoll_ctl(u->drive_fd, EPOLL_CTL_ADD, u->event_fd, &ev) < 0 ||
+        epoll_ctl(u->drive_fd, EPOLL_CTL_ADD, loop->timer_fd, &ev) < 0 ||
+        epoll_ctl(u->drive_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev) < 0)
+        r = -errno;
+    if (r == 0)
+        r = io_uring_register_eventfd(&u->ring, u->event_fd);
+    if (r == 0)
+        return u->drive_fd;
+    if (u->drive_fd >= 0)
+        close(u->drive_fd);
+    if (u->event_fd >= 0)
+        close(u->event_fd);
+    u->drive_fd = u->event_fd = -1;
+    return r;
+}
+
+/* What is told from here on has come after the look, or is found in this step. */
+static void begin_step(struct ferry__uring *u)
+{
+    struct epoll_event ev[4];
+
+    epoll_wait(u->drive_fd, ev, 4, 0);
+    io_uring_cq_eventfd_toggle(&u->ring, false);
+}
+
 /* -- the wait -- */
 
 static void arm_wake(struct ferry__uring *u)
@@ -251,6 +300,13 @@ static void complete(struct ferry__uring *u, const struct io_uring_cqe *cqe)
     }
 }
 
+/* EBUSY: completions wait for room, which is made by taking those there are; EAGAIN: memory is
+ * short. */
+static bool is_passing(int r)
+{
+    return r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY;
+}
+
 static int wait(struct ferry_loop *loop, int64_t timeout_ms)
 {
     struct ferry__uring *u = ferry__uring_of(loop);
@@ -259,14 +315,15 @@ static int wait(struct ferry_loop *loop, int64_t timeout_ms)
     unsigned head, n = 0;
     int r;
 
-    if (!u->wake_armed)
+    if (loop->driven)
+        begin_step(u);
+    else if (!u->wake_armed)
         arm_wake(u);
     if (timeout_ms == 0)
         r = io_uring_submit_and_get_events(&u->ring);
     else
         r = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ms < 0 ? NULL : &ts, NULL);
-    /* EBUSY: completions wait for room, which the next lines make; EAGAIN: memory is short. */
-    if (r < 0 && r != -ETIME && r != -EINTR && r != -EAGAIN && r != -EBUSY)
+    if (r < 0 && !is_passing(r))
         return r;
     reuse_vectors(u);
     ferry__loop_woke(loop);
@@ -277,6 +334,20 @@ static int wait(struct ferry_loop *loop, int64_t timeout_ms)
     }
     io_uring_cq_advance(&u->ring, n);
     return 0;
+}
+
+static int settle(struct ferry_loop *loop)
+{
+    struct ferry__uring *u = ferry__uring_of(loop);
+    int r;
+
+    /* The eventfd speaks again before the kernel is entered, which finds what came meanwhile. */
+    io_uring_cq_eventfd_toggle(&u->ring, true);
+    if (io_uring_cq_ready(&u->ring))
+        ferry__loop_wake(loop);
+    r = io_uring_submit_and_get_events(&u->ring);
+    reuse_vectors(u);
+    return r < 0 && !is_passing(r) ? r : 0;
 }
 
 const struct ferry__backend ferry__uring = {
@@ -295,4 +366,6 @@ const struct ferry__backend ferry__uring = {
     .listener_stop = listener_stop,
     .watch_start = watch_start,
     .watch_stop = watch_stop,
+    .drive = drive,
+    .settle = settle,
 };
