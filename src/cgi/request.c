@@ -17,14 +17,14 @@
 #define LENGTHS 8
 
 /* X(when, name, member): params that are a member as it is, roughly in the order of nginx's
- * fastcgi_params. SET: left out when empty. */
+ * fastcgi_params. SET and SCRIPT: left out when empty. */
 #define PARAM_MAP(X)                                                                               \
-    X(SET, "SCRIPT_FILENAME", script_filename)                                                     \
+    X(SCRIPT, "SCRIPT_FILENAME", script_filename)                                                  \
     X(ALWAYS, "QUERY_STRING", query)                                                               \
     X(ALWAYS, "REQUEST_METHOD", method)                                                            \
-    X(ALWAYS, "SCRIPT_NAME", script_name)                                                          \
-    X(SET, "PATH_INFO", path_info)                                                                 \
-    X(SET, "DOCUMENT_ROOT", document_root)                                                         \
+    X(SCRIPT_NAME, "SCRIPT_NAME", script_name)                                                     \
+    X(SCRIPT, "PATH_INFO", path_info)                                                              \
+    X(SCRIPT, "DOCUMENT_ROOT", document_root)                                                      \
     X(ALWAYS, "SERVER_PROTOCOL", protocol)                                                         \
     X(SET, "REQUEST_SCHEME", scheme)                                                               \
     X(ALWAYS, "SERVER_SOFTWARE", server_software)                                                  \
@@ -35,7 +35,8 @@
     X(ALWAYS, "SERVER_PORT", server_port)                                                          \
     X(ALWAYS, "SERVER_NAME", server_name)
 
-enum when { SET, ALWAYS };
+/* SCRIPT and SCRIPT_NAME are told without the basic params too. */
+enum when { SET, ALWAYS, SCRIPT, SCRIPT_NAME };
 
 /* X(use, length, first letter, name): fields that do not simply become HTTP_* */
 #define FIELD_MAP(X)                                                                               \
@@ -207,6 +208,22 @@ static void look_over(const struct ferry_cgi_request *r, struct survey *s)
             drop_named(r, s, r->fields[i].value);
 }
 
+/* Does the operator say what this param is, or that it is none? */
+static bool is_set(const struct ferry_cgi_request *r, struct ferry_slice name)
+{
+    for (unsigned i = 0; i < r->nset; i++)
+        if (ferry_slice_eq(r->set[i].name, name))
+            return true;
+    return false;
+}
+
+static void add(const struct ferry_cgi_request *r, struct ferry_params_writer *w,
+                struct ferry_slice name, struct ferry_slice value, struct ferry_slice rest)
+{
+    if (!is_set(r, name))
+        ferry_params_add_pieces(w, name, (struct ferry_slice[]){value, rest}, 2);
+}
+
 /* Writes field i and all that have the same name behind it as one. */
 __attribute__((noinline)) static void add_joined(const struct ferry_cgi_request *r,
                                                  struct survey *s, unsigned i,
@@ -254,6 +271,8 @@ static void add_fields(const struct ferry_cgi_request *r, struct survey *s,
                 continue;
             name = ferry_slice(buf, 5 + field.len);
         }
+        if (r->nset && is_set(r, name))
+            continue;
         if (s->twice >> s->key[i] & 1)
             add_joined(r, s, i, name, w);
         else
@@ -287,9 +306,36 @@ size_t ferry_cgi_params_room(const struct ferry_cgi_request *r)
     n += r->document_root.len + r->path_info.len;
     for (unsigned i = 0; i < r->nfields; i++)
         n += sizeof "HTTP_" + r->fields[i].name.len + r->fields[i].value.len + LENGTHS;
-    for (unsigned i = 0; i < r->nextra; i++)
-        n += r->extra[i].name.len + r->extra[i].value.len + LENGTHS;
+    for (unsigned i = 0; i < r->nset; i++)
+        n += r->set[i].name.len + r->set[i].value.len + LENGTHS;
     return ferry_params_room(n);
+}
+
+static bool is_wanted(const struct ferry_cgi_request *r, enum when when, struct ferry_slice value)
+{
+    if (when == SCRIPT || (when == SCRIPT_NAME && r->no_basic))
+        return value.len > 0;
+    return !r->no_basic && (when != SET || value.len);
+}
+
+/* The params that are no member as it is, and that no field makes. */
+static void add_made(const struct ferry_cgi_request *r, const struct survey *s,
+                     struct ferry_params_writer *w)
+{
+    const struct ferry_slice none = FERRY_SLICE("");
+
+    if (!r->no_basic)
+        add(r, w, FERRY_SLICE("REQUEST_URI"), s->path, s->rest);
+    if (!r->no_basic || r->script_name.len || r->path_info.len)
+        add(r, w, FERRY_SLICE("DOCUMENT_URI"), r->script_name, r->path_info);
+    if (r->path_info.len && r->document_root.len)
+        add(r, w, FERRY_SLICE("PATH_TRANSLATED"), r->document_root, r->path_info);
+    if (r->no_basic)
+        return;
+    if (ferry_slice_eq(r->scheme, FERRY_SLICE("https")))
+        add(r, w, FERRY_SLICE("HTTPS"), FERRY_SLICE("on"), none);
+    add(r, w, FERRY_SLICE("GATEWAY_INTERFACE"), FERRY_SLICE("CGI/1.1"), none);
+    add(r, w, FERRY_SLICE("REDIRECT_STATUS"), FERRY_SLICE("200"), none);
 }
 
 void ferry_cgi_params(const struct ferry_cgi_request *r, struct ferry_params_writer *w)
@@ -304,26 +350,19 @@ void ferry_cgi_params(const struct ferry_cgi_request *r, struct ferry_params_wri
     look_over(r, &s);
 
 #define X(when, name, member)                                                                      \
-    if ((when) == ALWAYS || r->member.len)                                                         \
+    if (is_wanted(r, when, r->member) && !is_set(r, FERRY_SLICE(name)))                            \
         ferry_params_add(w, FERRY_SLICE(name), r->member);
     PARAM_MAP(X)
 #undef X
-    ferry_params_add_pieces(w, FERRY_SLICE("REQUEST_URI"), (struct ferry_slice[]){s.path, s.rest},
-                            2);
-    ferry_params_add_pieces(w, FERRY_SLICE("DOCUMENT_URI"),
-                            (struct ferry_slice[]){r->script_name, r->path_info}, 2);
-    if (r->path_info.len && r->document_root.len)
-        ferry_params_add_pieces(w, FERRY_SLICE("PATH_TRANSLATED"),
-                                (struct ferry_slice[]){r->document_root, r->path_info}, 2);
-    if (ferry_slice_eq(r->scheme, FERRY_SLICE("https")))
-        ferry_params_add(w, FERRY_SLICE("HTTPS"), FERRY_SLICE("on"));
-    ferry_params_add(w, FERRY_SLICE("GATEWAY_INTERFACE"), FERRY_SLICE("CGI/1.1"));
-    ferry_params_add(w, FERRY_SLICE("REDIRECT_STATUS"), FERRY_SLICE("200"));
-    if (s.authority.len)
-        ferry_params_add(w, FERRY_SLICE("HTTP_HOST"), s.authority);
-    add_fields(r, &s, w);
-    for (unsigned i = 0; i < r->nextra; i++)
-        ferry_params_add(w, r->extra[i].name, r->extra[i].value);
+    add_made(r, &s, w);
+    if (!r->no_fields) {
+        if (s.authority.len)
+            add(r, w, FERRY_SLICE("HTTP_HOST"), s.authority, FERRY_SLICE(""));
+        add_fields(r, &s, w);
+    }
+    for (unsigned i = 0; i < r->nset; i++)
+        if (r->set[i].value.p)
+            ferry_params_add(w, r->set[i].name, r->set[i].value);
 }
 
 void ferry_cgi_content_length(struct ferry_params_writer *w, uint64_t len)

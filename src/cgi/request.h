@@ -31,8 +31,12 @@ struct ferry_cgi_request {
     const struct ferry_param
         *fields; /* the request's header fields, in order, trimmed and checked */
     unsigned nfields;
-    const struct ferry_param *extra; /* more params of the operator's, written as they are, last */
-    unsigned nextra;
+    /* Params of the operator's, no name twice, written last. Each stands instead of the one of its
+     * name below; where value.p is NULL there is none. */
+    const struct ferry_param *set;
+    unsigned nset;
+    bool no_basic;  /* only what the members script_name to document_root make, where not empty */
+    bool no_fields; /* nothing of `fields` */
 };
 
 /* The room ferry_params_open needs for this request, BEGIN_REQUEST and CONTENT_LENGTH and the ends

@@ -35,6 +35,8 @@ struct ferry_session_thread {
     unsigned index;                /* of the thread, < threads_max of every client */
     const struct ferry_mime *mime; /* for `files`; NULL: by a few well-known suffixes */
     struct ferry_list clients;     /* of struct ferry_session_client */
+    void (*closed)(void *);
+    void *closed_arg;
     struct ferry_resolver *resolver;
 };
 
@@ -134,7 +136,8 @@ struct ferry_session {
     struct ferry_cgi_request rq; /* set and nset too: what filters set and removed */
     bool basic, fields;          /* basic_params, map_header: which of rq becomes params */
     enum ferry_role role;
-    bool no_body, waiting, over;
+    bool no_body, waiting;
+    bool kept;   /* head and path lie in the session's memory */
     int data_fd; /* -1: none */
     uint64_t data_len;
     struct ferry_slice key; /* for the balance; empty: the client's address */
@@ -144,8 +147,8 @@ struct ferry_session {
     struct ferry_session_edit *edits;
     unsigned nedits, edits_cap;
     struct ferry_session_hook *over_hooks, *answer_hooks;
-    struct ferry_block *memory; /* a list through the blocks' own beginnings */
-    size_t memory_at;
+    struct ferry_block *memory; /* a list; memory_at is how much of the first is in use */
+    size_t memory_at, memory_total;
 };
 
 /*

@@ -120,8 +120,8 @@ static void a_whole_request(void **state)
     (void)state;
     r.fields = fields;
     r.nfields = 6;
-    r.extra = extra;
-    r.nextra = 2;
+    r.set = extra;
+    r.nset = 2;
     r.scheme = FERRY_SLICE("https");
     r.remote_user = FERRY_SLICE("ann");
     write_params(&r, true);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FERRY_SESSION_INTERNAL_H
+#define FERRY_SESSION_INTERNAL_H
+
+#include "session/session.h"
+
+/* What the files of the core share: chain.c, session.c, answer.c, image.c. */
+
+struct ferry__filter {
+    const struct ferry_filter_ops *ops;
+    void *filter;
+};
+
+struct ferry_filters {
+    struct ferry__filter *items;
+    unsigned n, cap;
+    char why[256];
+};
+
+struct ferry_filters_local {
+    const struct ferry_filters *filters;
+    unsigned n;
+    void *parts[]; /* by filter; NULL where it needs none */
+};
+
+struct ferry_session_hook {
+    struct ferry_session_hook *next;
+    void (*over)(struct ferry_session *, void *arg); /* in over_hooks */
+    int (*answer)(struct ferry_session *, const struct ferry_answer_head *,
+                  void *arg); /* in answer_hooks */
+    void *arg;
+};
+
+/* Room for one more in an array that lies in the session's memory: where it lies now, or NULL. */
+void *ferry__session_grow(struct ferry_session *, void *array, unsigned n, unsigned *cap,
+                          size_t size);
+
+#endif
