@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "files/date.h"
 #include "gate/internal.h"
-#include "base/text.h"
 
 struct ferry__door {
     struct ferry_listener listener;
@@ -138,6 +138,8 @@ static void on_ready(struct ferry_pump *pump)
     while (!c->closing && ferry_http_event(c->http, ev) > 0) {
         switch (ev->type) {
         case FERRY_HTTP_EV_HEAD:
+            if (c->thread->draining)
+                ferry_http_drain(c->http); /* one that was waited for is the last */
             ferry__exchange_begin(c, &ev->head);
             break;
         case FERRY_HTTP_EV_BODY:
@@ -188,6 +190,7 @@ static void maybe_drained(struct ferry_gate_thread *t)
     if (!t->draining || !drained || !ferry_list_empty(&t->conns) || !ferry_list_empty(&t->doors))
         return;
     t->drained = NULL;
+    ferry_timer_stop(&t->linger);
     flush_access(&t->access_timer);
     if (t->pool)
         ferry_pool_local_close(t->pool, drained, t->drained_arg);
@@ -235,6 +238,15 @@ static void on_accepted(struct ferry_listener *listener, int fd)
     ferry_list_push(&t->conns, &c->link);
 }
 
+/* It came while the door closed. */
+static void on_late(struct ferry_listener *listener, int fd)
+{
+    if (ferry_container(listener, struct ferry__door, listener)->thread->lingering)
+        on_accepted(listener, fd);
+    else
+        close(fd);
+}
+
 /* -- listeners, draining
  * --------------------------------------------------------------------------------------- */
 
@@ -257,6 +269,7 @@ int ferry_gate_listen(struct ferry_gate_thread *t, int fd)
         return -ENOMEM;
     door->thread = t;
     door->listener.accepted = on_accepted;
+    door->listener.late = on_late;
     door->listener.closed = on_door_closed;
     err = ferry_listener_open(t->loop, &door->listener, fd);
     if (err < 0) {
@@ -267,20 +280,44 @@ int ferry_gate_listen(struct ferry_gate_thread *t, int fd)
     return 0;
 }
 
-void ferry_gate_thread_drain(struct ferry_gate_thread *t, void (*done)(void *), void *arg)
+static void drain_conns(struct ferry_gate_thread *t, bool idle)
 {
-    t->draining = true;
+    ferry_list_each (at, next, &t->conns) {
+        struct ferry__gate_conn *c = ferry_container(at, struct ferry__gate_conn, link);
+
+        if (!idle && ferry_http_idle(c->http))
+            continue;
+        ferry_http_drain(c->http);
+        ferry_pump_kick(&c->pump);
+    }
+}
+
+static void linger_over(struct ferry_timer *timer)
+{
+    struct ferry_gate_thread *t = ferry_container(timer, struct ferry_gate_thread, linger);
+
+    t->lingering = false;
+    drain_conns(t, true);
+}
+
+void ferry_gate_thread_retire(struct ferry_gate_thread *t, unsigned linger_ms, void (*done)(void *),
+                              void *arg)
+{
+    t->draining = t->lingering = true;
     t->drained = done;
     t->drained_arg = arg;
     ferry_list_each (at, next, &t->doors)
         ferry_listener_close(&ferry_container(at, struct ferry__door, link)->listener, true);
-    ferry_list_each (at, next, &t->conns) {
-        struct ferry__gate_conn *c = ferry_container(at, struct ferry__gate_conn, link);
-
-        ferry_http_drain(c->http);
-        ferry_pump_kick(&c->pump);
-    }
+    drain_conns(t, false);
+    ferry_timer_set(t->loop, &t->linger, ferry_loop_now(t->loop) + linger_ms);
     maybe_drained(t);
+}
+
+void ferry_gate_thread_drain(struct ferry_gate_thread *t, void (*done)(void *), void *arg)
+{
+    ferry_gate_thread_retire(t, 0, done, arg);
+    ferry_timer_stop(&t->linger);
+    linger_over(&t->linger);
 }
 
 void ferry_gate_thread_cut(struct ferry_gate_thread *t)
@@ -311,6 +348,7 @@ struct ferry_gate_thread *ferry_gate_thread_new(struct ferry_gate *g, unsigned i
     ferry_list_init(&t->doors);
     ferry_list_init(&t->conns);
     ferry_timer_init(&t->access_timer, flush_access);
+    ferry_timer_init(&t->linger, linger_over);
     t->http_opts = (struct ferry_http_opts){
         .blocks = ferry_loop_blocks(loop),
         .head_max = g->opts.head_max,
@@ -346,6 +384,7 @@ void ferry_gate_thread_free(struct ferry_gate_thread *t)
         free(x);
     }
     ferry_timer_stop(&t->access_timer);
+    ferry_timer_stop(&t->linger);
     ferry_pool_local_free(t->pool);
     if (t->has_docroot)
         ferry_docroot_close(&t->docroot);

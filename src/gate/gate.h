@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 #include "client/pool.h"
-#include "gate/access_log.h"
 #include "files/mime.h"
+#include "gate/access_log.h"
 #include "io/loop.h"
 
 /*
@@ -57,6 +57,14 @@ int ferry_gate_listen(struct ferry_gate_thread *, int fd);
  * the loop when no connection is left.
  */
 void ferry_gate_thread_drain(struct ferry_gate_thread *, void (*done)(void *), void *arg);
+
+/*
+ * The same where others go on accepting on these sockets: a connection that is idle, or new, may
+ * send one more request within linger_ms. It is answered, so no client meets a close that it could
+ * not foresee.
+ */
+void ferry_gate_thread_retire(struct ferry_gate_thread *, unsigned linger_ms, void (*done)(void *),
+                              void *arg);
 
 /*
  * While it drains: gives up the requests under way (their clients see a reset, their log lines say

@@ -35,6 +35,7 @@ struct ferry_gate_thread {
     struct ferry_http_opts http_opts;
     struct ferry_access_buf access; /* used when the gate has a log */
     struct ferry_timer access_timer;
+    struct ferry_timer linger; /* of idle connections, while it drains */
     struct ferry_list doors, conns;
     struct ferry__exchange *spare; /* exchanges that are not in use */
     unsigned nspare;
@@ -46,7 +47,7 @@ struct ferry_gate_thread {
     size_t path_cap;
     int64_t date_s;
     char date[32];
-    bool draining;
+    bool draining, lingering;
     void (*drained)(void *);
     void *drained_arg;
 };
