@@ -78,7 +78,8 @@ struct ferry_call {
     bool running;     /* on a connection that stands */
     bool answered;    /* a byte of the response has come */
     bool wants_fresh; /* a kept connection failed it already */
-    bool writing;     /* its body is not all written */
+    bool writing;     /* its body, and a filter's data, is not all written */
+    bool filter;      /* by its role */
     bool overloaded;  /* the application refused it, for now */
     bool past_end;    /* came when the queue was full */
     bool held;
@@ -105,6 +106,14 @@ void ferry_call_abort(struct ferry_call *);
  */
 int ferry_call_write(struct ferry_call *, struct ferry_block *b, struct ferry_slice);
 int ferry_call_write_end(struct ferry_call *);
+
+/*
+ * A filter's DATA stream, in the same way, behind the end of STDIN (also when the image has that).
+ * `writable` goes on to be told until ferry_call_write_data_end, which a filter waits for: call it
+ * also when there is no data. FERRY_EUSAGE for other roles, and before the end of STDIN.
+ */
+int ferry_call_write_data(struct ferry_call *, struct ferry_block *b, struct ferry_slice);
+int ferry_call_write_data_end(struct ferry_call *);
 
 /* Bytes written and not yet sent (with others' on a shared connection). */
 uint64_t ferry_call_unsent(const struct ferry_call *);

@@ -390,6 +390,15 @@ struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *local, int fd)
     return p;
 }
 
+/* Of an image that the connection has accepted: it begins with BEGIN_REQUEST. */
+static bool is_filter(struct ferry_slice image)
+{
+    struct ferry_begin_body begin;
+
+    ferry_begin_body_decode(image.p + FERRY_RECORD_HEADER_LEN, &begin);
+    return begin.role == FERRY_FILTER;
+}
+
 int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
 {
     struct ferry_pool_local *local = p->local;
@@ -407,6 +416,7 @@ int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
     call->sent_mark = mark;
     call->attempts++;
     call->writing = call->fns->started;
+    call->filter = is_filter(call->image_bytes);
     p->writing += call->writing;
     p->ncalls++;
     ferry_list_push(&p->calls, &call->link);
@@ -472,27 +482,49 @@ void ferry__peer_lend(struct ferry__peer *p, unsigned to)
 /* -- the call's own side
  * --------------------------------------------------------------------------------------- */
 
-int ferry_call_write(struct ferry_call *call, struct ferry_block *b, struct ferry_slice bytes)
+static int write_to(struct ferry_call *call, enum ferry_record_type stream, struct ferry_block *b,
+                    struct ferry_slice bytes)
 {
     int r;
 
     if (!call->running)
         return FERRY_EUSAGE;
-    r = ferry_conn_write(call->peer->conn, call->id, FERRY_STDIN, b, bytes);
+    r = ferry_conn_write(call->peer->conn, call->id, stream, b, bytes);
     ferry_pump_kick(&call->peer->pump);
     return r;
 }
 
-int ferry_call_write_end(struct ferry_call *call)
+static int end_stream(struct ferry_call *call, enum ferry_record_type stream, bool last)
 {
     int r;
 
     if (!call->running)
         return FERRY_EUSAGE;
-    body_over(call);
-    r = ferry_conn_write_end(call->peer->conn, call->id, FERRY_STDIN);
+    r = ferry_conn_write_end(call->peer->conn, call->id, stream);
+    if (last && r == 0)
+        body_over(call);
     ferry_pump_kick(&call->peer->pump);
     return r;
+}
+
+int ferry_call_write(struct ferry_call *call, struct ferry_block *b, struct ferry_slice bytes)
+{
+    return write_to(call, FERRY_STDIN, b, bytes);
+}
+
+int ferry_call_write_end(struct ferry_call *call)
+{
+    return end_stream(call, FERRY_STDIN, !call->filter);
+}
+
+int ferry_call_write_data(struct ferry_call *call, struct ferry_block *b, struct ferry_slice bytes)
+{
+    return write_to(call, FERRY_DATA, b, bytes);
+}
+
+int ferry_call_write_data_end(struct ferry_call *call)
+{
+    return end_stream(call, FERRY_DATA, true);
 }
 
 uint64_t ferry_call_unsent(const struct ferry_call *call)
