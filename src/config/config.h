@@ -41,6 +41,7 @@ struct ferry_config_filter {
     struct ferry_config_place place;
     struct ferry_arg_value *values; /* kind->nargs; clients are NULL here: */
     const char **applications;      /* their names, by argument; NULL: none */
+    uint64_t said;                  /* 1 << argument: it was written, or set by hand */
 };
 
 struct ferry_config_route {
@@ -101,10 +102,21 @@ struct ferry_config {
 /* One thing wrong, or worth a word: a sentence without its place, which stands beside it. */
 typedef void (*ferry_config_say)(void *arg, const struct ferry_config_place *, const char *text);
 
+#define FERRY_CONFIG_FILE_MAX (1u << 20) /* bytes of one file */
+#define FERRY_CONFIG_FILES_MAX 256u      /* with those that are included */
+#define FERRY_CONFIG_INCLUDES_MAX 8u     /* deep, with the first */
+#define FERRY_CONFIG_BLOCKS_MAX 8u       /* deep */
+#define FERRY_CONFIG_THREADS_MAX 64u
+#define FERRY_CONFIG_APPLICATIONS_MAX 256u
+#define FERRY_CONFIG_SITES_MAX 1024u
+#define FERRY_CONFIG_ROUTES_MAX 1024u  /* of one site */
+#define FERRY_CONFIG_FILTERS_MAX 256u  /* of one route */
+#define FERRY_CONFIG_MESSAGES_MAX 100u /* told; one more says how many were not */
+
 /*
- * Reads a file and what it includes. 0 and *out; or FERRY_EUSAGE, and each thing that is wrong was
- * told, as many as can be found in one go, with what was meant instead of a misspelt word; or
- * -ENOMEM, -errno of the file itself (told too).
+ * Reads a file ("-": standard input) and what it includes. 0 and *out; or FERRY_EUSAGE, and each
+ * thing that is wrong was told, as many as can be found in one go, with what was meant instead of a
+ * misspelt word; or -ENOMEM, -errno of the file itself (told too).
  */
 FERRY_MUST_CHECK
 int ferry_config_read(const char *file, struct ferry_config **out, ferry_config_say, void *arg);
@@ -115,8 +127,16 @@ struct ferry_config *ferry_config_new(void);
 void *ferry_config_alloc(struct ferry_config *, size_t n);
 char *ferry_config_text(struct ferry_config *, const char *); /* a copy */
 
-/* Adds a filter of this kind to a route, with all arguments at their fallbacks; NULL: no memory, or
- * no such kind. And sets one of its arguments by name. */
+/* Everything at its default. */
+void ferry_config_application_init(struct ferry_config_application *);
+void ferry_config_site_init(struct ferry_config_site *);
+
+/*
+ * Adds a filter of this kind to a route, whose filters are all added by this, with all arguments at
+ * their fallbacks; it stays where it is until the next is added. NULL: no memory, or no such kind.
+ * And sets one of its arguments by name, as it would be written in a file; each call for a list
+ * adds one to it. 0, -ENOMEM, or FERRY_EUSAGE: no such argument, or no such value.
+ */
 struct ferry_config_filter *ferry_config_filter_add(struct ferry_config *,
                                                     struct ferry_config_route *, const char *kind);
 int ferry_config_filter_set(struct ferry_config *, struct ferry_config_filter *, const char *arg,
