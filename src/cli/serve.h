@@ -65,6 +65,12 @@ int ferry_serve_guarded(struct ferry_serve *);
 /* For the guards to know, when the application runs: where its files are. */
 void ferry_serve_tell_guards(const struct ferry_serve *);
 
+/* The chain of its one site; `client` is NULL where there are only files. 0 or -ENOMEM. */
+struct ferry_client;
+struct ferry_filters;
+int ferry_serve_chain(const struct ferry_serve *, struct ferry_client *,
+                      struct ferry_filters **out);
+
 /* The worker process, after the fork that `master` made: writes one byte to ready_fd when it
  * serves. SIGTERM and SIGINT of the master end it, SIGUSR1 opens the log anew. Returns the exit
  * code. */

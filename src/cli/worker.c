@@ -37,7 +37,10 @@ struct thread {
 struct worker {
     struct ferry_serve *serve;
     struct ferry_gate *gate;
-    struct ferry_pool *pool;
+    struct ferry_client *client;
+    struct ferry_filters *chain;
+    struct ferry_gate_route route;
+    struct ferry_gate_site site;
     struct ferry_access_log access_log;
     struct ferry_mime *mime;
     pthread_t main;
@@ -106,7 +109,7 @@ static int open_doors(struct thread *t, unsigned index)
         int *fds = s->listeners[l].fds;
         /* One socket for all: each thread has a descriptor of its own to close. */
         int fd = fds[index] >= 0 ? fds[index] : fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
-        int err = fd < 0 ? -errno : ferry_gate_listen(t->gate, fd);
+        int err = fd < 0 ? -errno : ferry_gate_listen(t->gate, fd, l);
 
         if (err < 0)
             return err;
@@ -126,9 +129,9 @@ static int open_thread(struct worker *w, unsigned i)
     t->worker = w;
     t->drain.run = on_drain;
     t->cut.run = on_cut;
-    t->gate = ferry_gate_thread_new(w->gate, i, t->loop);
-    if (!t->gate)
-        return complain("cannot start a thread", "", -ENOMEM);
+    err = ferry_gate_thread_new(w->gate, i, t->loop, &t->gate);
+    if (err < 0)
+        return complain("cannot serve ", s->dir ? s->dir : "", err);
     err = open_doors(t, i);
     return err < 0 ? complain("cannot accept connections", "", err) : 0;
 }
@@ -149,36 +152,41 @@ static int start_threads(struct worker *w)
 
 /* -- what they share -------------------------------------------------------------------------- */
 
-static int open_pool(struct worker *w)
+static int open_client(struct worker *w)
 {
     const struct ferry_serve *s = w->serve;
-    struct ferry_pool_opts opts = {
-        .addr = s->app_addr, .multiplex = s->multiplex, .connections_max = s->app_connections};
+    char address[FERRY_ADDR_TEXT_MAX];
+    struct ferry_client_opts opts = {
+        FERRY_CLIENT_OPTS_SIZE, .address = address, .multiplex = s->multiplex,
+        .connections_max = s->app_connections, .threads_max = s->threads};
 
     if (!s->has_app)
         return 0;
-    w->pool = ferry_pool_new(&opts, s->threads);
-    return w->pool ? 0 : -ENOMEM;
+    ferry_addr_format(&s->app_addr, address, sizeof address);
+    return ferry_client_new(&opts, &w->client);
 }
 
 static int open_gate(struct worker *w)
 {
     struct ferry_serve *s = w->serve;
     struct ferry_gate_opts opts = {
-        .dir = s->dir,
-        .script = s->script,
-        .index = s->index,
-        .server_name = s->server_name,
-        .pool = w->pool,
+        .sites = &w->site,
+        .nsites = 1,
         .body_max = s->body_max,
         .head_max = (uint32_t)s->head_max,
-        .access_log = w->access_log.fd >= 0 ? &w->access_log : NULL,
         .mime = w->mime,
-        .project_root = s->project_root,
         .log = log_line,
         .log_arg = s,
     };
 
+    w->route = (struct ferry_gate_route){.pattern = "*", .filters = w->chain};
+    w->site = (struct ferry_gate_site){
+        .listeners = UINT64_MAX,
+        .routes = &w->route,
+        .nroutes = 1,
+        .server_name = s->server_name,
+        .access_log = w->access_log.fd >= 0 ? &w->access_log : NULL,
+    };
     return ferry_gate_new(&opts, &w->gate);
 }
 
@@ -191,7 +199,9 @@ static int open_worker(struct worker *w)
         return complain("cannot write the access log ", log, err);
     err = ferry_mime_new("/etc/mime.types", &w->mime);
     if (err == 0)
-        err = open_pool(w);
+        err = open_client(w);
+    if (err == 0)
+        err = ferry_serve_chain(w->serve, w->client, &w->chain);
     if (err < 0)
         return complain("cannot start", "", err);
     err = open_gate(w);
@@ -211,7 +221,8 @@ static void close_worker(struct worker *w)
     for (unsigned i = 0; i < w->nthreads; i++)
         ferry_loop_free(w->threads[i].loop);
     ferry_gate_free(w->gate);
-    ferry_pool_free(w->pool);
+    ferry_client_free(w->client);
+    ferry_filters_free(w->chain);
     ferry_access_log_close(&w->access_log);
     ferry_mime_free(w->mime);
 }

@@ -117,9 +117,20 @@ size_t ferry_error_page_format(int status, struct ferry_slice why, char out[FERR
     return (size_t)(at - out);
 }
 
+int ferry_head_respond(struct ferry_http *h, struct ferry_http_response *r,
+                       const struct ferry_head_edit *edit)
+{
+    if (edit) {
+        r->status = edit->edit(edit->arg, r->status, &r->fields, &r->nfields);
+        if (r->status < 0)
+            return r->status;
+    }
+    return ferry_http_respond(h, r);
+}
+
 int ferry_error_page_send(struct ferry_http *h, int status, struct ferry_slice why,
                           struct ferry_slice date, const struct ferry_http_field *more,
-                          unsigned nmore)
+                          unsigned nmore, const struct ferry_head_edit *edit)
 {
     struct ferry_http_field fields[1 + FERRY_ERROR_PAGE_FIELDS_MAX] = {
         {FERRY_SLICE("Content-Type"), FERRY_SLICE("text/html; charset=utf-8")}};
@@ -134,7 +145,7 @@ int ferry_error_page_send(struct ferry_http *h, int status, struct ferry_slice w
         fields[1 + i] = more[i];
     r.nfields = 1 + nmore;
     r.content_length = (int64_t)len;
-    err = ferry_http_respond(h, &r);
+    err = ferry_head_respond(h, &r, edit);
     if (err < 0)
         return err;
     /* What can fail from here on is memory, and the machine then cuts the answer itself. */

@@ -14,10 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "files/date.h"
-#include "files/error_page.h"
-#include "files/range.h"
 #include "base/text.h"
+#include "files/date.h"
+#include "files/range.h"
 
 #define ETAG_MAX 40
 #define BOUNDARY_LEN 32
@@ -31,6 +30,7 @@
 
 /* An answer being made. */
 struct answer {
+    const struct ferry_head_edit *edit;
     int fd;
     uint64_t size;
     struct ferry_ranges ranges; /* what is sent of the file: for 200 all of it */
@@ -194,7 +194,7 @@ static int send_parts(struct answer *a, struct ferry_http *h, struct ferry_http_
     type->value = ferry_slice(name, (size_t)(at - name));
     r->content_length = (int64_t)(len + a->total);
 
-    err = ferry_http_respond(h, r);
+    err = ferry_head_respond(h, r, a->edit);
     if (err < 0)
         return err;
     for (unsigned i = 0; i < a->ranges.n; i++) {
@@ -221,7 +221,7 @@ static int send_plain(struct answer *a, struct ferry_http *h, struct ferry_http_
     int err;
 
     r->content_length = r->status == 304 ? -1 : (int64_t)a->total;
-    err = ferry_http_respond(h, r);
+    err = ferry_head_respond(h, r, a->edit);
     if (err < 0)
         return err;
     if (has_body && a->total)
@@ -230,15 +230,15 @@ static int send_plain(struct answer *a, struct ferry_http *h, struct ferry_http_
     return 0;
 }
 
-static int send_page(struct ferry_http *h, int status, uint64_t size, struct ferry_slice date,
-                     bool has_body, struct ferry_static_result *out)
+static int send_page(const struct answer *a, struct ferry_http *h, int status,
+                     struct ferry_slice date, bool has_body, struct ferry_static_result *out)
 {
     char text[CONTENT_RANGE_MAX];
-    struct ferry_http_field range = FIELD("Content-Range", content_range(NULL, size, text));
+    struct ferry_http_field range = FIELD("Content-Range", content_range(NULL, a->size, text));
     struct ferry_slice why = status == 416
                                  ? FERRY_SLICE("The file is shorter than the range asked for.")
                                  : FERRY_SLICE("The file is not in the state the request names.");
-    int len = ferry_error_page_send(h, status, why, date, &range, status == 416);
+    int len = ferry_error_page_send(h, status, why, date, &range, status == 416, a->edit);
 
     if (len < 0)
         return len;
@@ -283,7 +283,7 @@ static int answer(struct answer *a, struct ferry_http *h, struct ferry_blocks *b
     v.size = a->size = (uint64_t)st.st_size;
     r.status = ferry_range_decide(head, &v, &a->ranges);
     if (r.status == 412 || r.status == 416)
-        return send_page(h, r.status, a->size, date, is_get, out);
+        return send_page(a, h, r.status, date, is_get, out);
 
     has_body = is_get && r.status != 304;
     err = prepare(a, r.status, has_body, blocks);
@@ -311,7 +311,7 @@ static int answer(struct answer *a, struct ferry_http *h, struct ferry_blocks *b
 int ferry_static_send(struct ferry_docroot *d, const struct ferry_mime *mime, struct ferry_http *h,
                       struct ferry_blocks *blocks, const struct ferry_http_head *head,
                       struct ferry_slice file, struct ferry_slice date,
-                      struct ferry_static_result *out)
+                      const struct ferry_head_edit *edit, struct ferry_static_result *out)
 {
     struct answer a;
     int err;
@@ -325,6 +325,7 @@ int ferry_static_send(struct ferry_docroot *d, const struct ferry_mime *mime, st
         return a.fd == -ENXIO || a.fd == -ENODEV ? -EACCES : a.fd;
     }
     a.type = ferry_mime_type(mime, file);
+    a.edit = edit;
     a.block = NULL;
     a.total = 0;
     a.read = ferry_slice(NULL, 0);

@@ -7,6 +7,7 @@
 
 #include "base/block.h"
 #include "files/docroot.h"
+#include "files/error_page.h"
 #include "files/mime.h"
 #include "http/http.h"
 
@@ -24,7 +25,7 @@ struct ferry_static_result {
 /*
  * Answers a request, and finishes the answer, with the file at this path of the docroot. To be
  * called while the slices of the HEAD event are valid, and before anything else was answered.
- * `date` is the Date field's value or empty.
+ * `date` is the Date field's value or empty; `edit` may be NULL.
  *
  * 0 when an answer was given (200, 206, 304, 412 or 416; *out says which), or an error and nothing
  * was sent: FERRY_EUSAGE for another method (405, Allow: GET, HEAD), -ENOENT, -EACCES (also for
@@ -35,7 +36,7 @@ FERRY_MUST_CHECK
 int ferry_static_send(struct ferry_docroot *, const struct ferry_mime *, struct ferry_http *,
                       struct ferry_blocks *, const struct ferry_http_head *,
                       struct ferry_slice file, struct ferry_slice date,
-                      struct ferry_static_result *out);
+                      const struct ferry_head_edit *edit, struct ferry_static_result *out);
 
 /* 403, 404, 405, 503 (out of descriptors or memory) or 500 for an error of ferry_static_send. */
 int ferry_static_status(int err);

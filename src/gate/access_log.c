@@ -28,6 +28,16 @@ static_assert(CLIENT_MAX + USER_MAX + METHOD_MAX + TARGET_MAX + REFERER_MAX + AG
                   FERRY_ACCESS_LINE_MAX,
               "a line always fits");
 
+/* JSON has the host too, and names its members. */
+#define HOST_MAX 256
+#define JSON_REFERER_MAX 768
+#define JSON_AGENT_MAX 384
+#define JSON_REST_MAX 384
+static_assert(CLIENT_MAX + USER_MAX + METHOD_MAX + TARGET_MAX + HOST_MAX + JSON_REFERER_MAX +
+                      JSON_AGENT_MAX + JSON_REST_MAX <=
+                  FERRY_ACCESS_LINE_MAX,
+              "an object always fits");
+
 static const struct ferry_slice end_words[] = {
 #define X(name, word) FERRY_SLICE_INIT(word),
     FERRY_ACCESS_END_MAP(X)
@@ -246,6 +256,122 @@ static char *put_line(struct ferry_access_buf *b, char *at, const struct ferry_a
     return at;
 }
 
+/* -- as JSON ----------------------------------------------------------------------------------- */
+
+/* How many bytes the UTF-8 character at p takes (RFC 3629); 0: it is none. */
+static unsigned utf8_len(const unsigned char *p, size_t n)
+{
+    unsigned len = p[0] < 0x80   ? 1
+                   : p[0] < 0xc2 ? 0
+                   : p[0] < 0xe0 ? 2
+                   : p[0] < 0xf0 ? 3
+                   : p[0] < 0xf5 ? 4
+                                 : 0;
+
+    if (len > n)
+        return 0;
+    for (unsigned i = 1; i < len; i++)
+        if (p[i] >> 6 != 2)
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return len;
+}
+
+/* One character and where the next begins. */
+static char *put_char(char *to, struct ferry_slice *s)
+{
+    const unsigned char *p = (const unsigned char *)s->p;
+    unsigned len = utf8_len(p, s->len);
+
+    if (len == 0) {
+        to = FERRY_PUT(to, "\xef\xbf\xbd");
+        len = 1;
+    } else if (*p == '"' || *p == '\\') {
+        *to++ = '\\';
+        *to++ = (char)*p;
+    } else if (*p < 0x20 || *p == 0x7f) {
+        to = FERRY_PUT(to, "\\u00");
+        *to++ = "0123456789abcdef"[*p >> 4];
+        *to++ = "0123456789abcdef"[*p & 15];
+    } else {
+        to = ferry__put(to, ferry_slice_first(*s, len));
+    }
+    *s = ferry_slice_from(*s, len);
+    return to;
+}
+
+/* ,"name":"value" or ,"name":null; the value takes at most max bytes. */
+static char *put_member(char *to, struct ferry_slice name, struct ferry_slice value, size_t max)
+{
+    char *last;
+
+    to = FERRY_PUT(to, ",\"");
+    to = ferry__put(to, name);
+    to = FERRY_PUT(to, "\":");
+    if (!value.len)
+        return FERRY_PUT(to, "null");
+    *to++ = '"';
+    last = to + max - sizeof "\\u0000...\"";
+    while (value.len && to <= last)
+        to = put_char(to, &value);
+    if (value.len)
+        to = FERRY_PUT(to, "...");
+    *to++ = '"';
+    return to;
+}
+
+static char *put_time(char *at, int64_t time_s)
+{
+    time_t t = (time_t)time_s;
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 8099)
+        memset(&tm, 0, sizeof tm);
+    at = ferry__put_u64(at, (unsigned)(tm.tm_year + 1900), 4);
+    *at++ = '-';
+    at = ferry__put_u64(at, (unsigned)(tm.tm_mon + 1), 2);
+    *at++ = '-';
+    at = ferry__put_u64(at, (unsigned)tm.tm_mday, 2);
+    *at++ = 'T';
+    at = ferry__put_u64(at, (unsigned)tm.tm_hour, 2);
+    *at++ = ':';
+    at = ferry__put_u64(at, (unsigned)tm.tm_min, 2);
+    *at++ = ':';
+    at = ferry__put_u64(at, (unsigned)tm.tm_sec, 2);
+    *at++ = 'Z';
+    return at;
+}
+
+static char *put_json(char *at, const struct ferry_access *a)
+{
+    struct ferry_slice protocol = a->minor ? FERRY_SLICE("HTTP/1.1") : FERRY_SLICE("HTTP/1.0");
+
+    at = FERRY_PUT(at, "{\"time\":\"");
+    at = put_time(at, a->time_s);
+    *at++ = '"';
+    at = put_member(at, FERRY_SLICE("client"), a->client, CLIENT_MAX);
+    at = put_member(at, FERRY_SLICE("user"), a->user, USER_MAX);
+    at = put_member(at, FERRY_SLICE("method"), a->method, METHOD_MAX);
+    at = put_member(at, FERRY_SLICE("target"), a->target, TARGET_MAX);
+    at = put_member(at, FERRY_SLICE("protocol"), a->method.len ? protocol : FERRY_SLICE(""), 32);
+    at = put_member(at, FERRY_SLICE("host"), a->host, HOST_MAX);
+    at = FERRY_PUT(at, ",\"status\":");
+    at = ferry__put_u64(at, a->status > 0 ? (unsigned)a->status : 0, 1);
+    at = FERRY_PUT(at, ",\"bytes\":");
+    at = ferry__put_u64(at, a->bytes, 1);
+    at = put_member(at, FERRY_SLICE("referer"), a->referer, JSON_REFERER_MAX);
+    at = put_member(at, FERRY_SLICE("agent"), a->agent, JSON_AGENT_MAX);
+    at = FERRY_PUT(at, ",\"seconds\":");
+    at = put_seconds(at, a->request_us);
+    at = FERRY_PUT(at, ",\"app_seconds\":");
+    at = a->app_us == FERRY_ACCESS_NO_APP ? FERRY_PUT(at, "null") : put_seconds(at, a->app_us);
+    at = put_member(at, FERRY_SLICE("end"),
+                    a->end == FERRY_ACCESS_OK ? FERRY_SLICE("") : end_words[a->end], 32);
+    return FERRY_PUT(at, "}\n");
+}
+
 void ferry_access_buf_add(struct ferry_access_buf *b, const struct ferry_access *a, uint64_t now_ms)
 {
     if (b->log->fd < 0)
@@ -260,5 +386,8 @@ void ferry_access_buf_add(struct ferry_access_buf *b, const struct ferry_access 
         stamp(b, a->time_s);
     if (b->len == 0)
         b->due_ms = b->log->terminal ? now_ms : now_ms + FERRY_ACCESS_BUF_KEEP_MS;
-    b->len = (size_t)(put_line(b, b->data + b->len, a) - b->data);
+    if (a->format == FERRY_ACCESS_JSON)
+        b->len = (size_t)(put_json(b->data + b->len, a) - b->data);
+    else
+        b->len = (size_t)(put_line(b, b->data + b->len, a) - b->data);
 }

@@ -16,6 +16,12 @@
  *   0.003970 -
  */
 
+/*
+ * Or as one JSON object a line, with the same in members: time (ISO 8601), client, user, method,
+ * target, protocol, host, status, bytes, referer, agent, seconds, app_seconds, end; a member that
+ * would be empty is null. Bytes that are no UTF-8 become U+FFFD.
+ */
+
 /* X(name, word): why a request ended; what ended as it should has "-" */
 #define FERRY_ACCESS_END_MAP(X)                                                                    \
     X(OK, "-")                                                                                     \
@@ -48,9 +54,11 @@ enum ferry_access_format { FERRY_ACCESS_COMBINED, FERRY_ACCESS_JSON };
 
 /* One request. Empty slices are written as "-". */
 struct ferry_access {
+    enum ferry_access_format format;
     struct ferry_slice client;         /* address without port; empty for unix sockets */
     struct ferry_slice user;           /* authenticated, or empty */
     struct ferry_slice method, target; /* as sent; no method: a request that could not be read */
+    struct ferry_slice host;           /* in JSON only */
     struct ferry_slice referer, agent;
     uint8_t minor;  /* HTTP/1.minor */
     int status;     /* 0 when nothing was answered: written 000 */

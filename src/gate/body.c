@@ -9,7 +9,9 @@
  * passes through, with back-pressure, from the socket's buffer to the application's.
  */
 #include <errno.h>
+#include <unistd.h>
 
+#include "ferry/record.h"
 #include "gate/internal.h"
 
 #define MEMORY_MAX 131072      /* of a spooled body; then it goes to a file */
@@ -19,6 +21,25 @@
     262144 /* queued at the application's connection before the client is held back */
 #define CHUNK_MAX 65536
 #define SHARED_BODY_MAX 65536 /* a longer body gets a connection of its own */
+
+static const struct ferry_call_fns no_body_fns = {
+    .out = ferry__relay_out,
+    .errors = ferry__relay_errors,
+    .done = ferry__relay_done,
+};
+
+static const struct ferry_call_fns body_fns = {
+    .started = ferry__body_started,
+    .out = ferry__relay_out,
+    .errors = ferry__relay_errors,
+    .writable = ferry__body_writable,
+    .done = ferry__relay_done,
+};
+
+static bool has_data(const struct ferry__exchange *x)
+{
+    return x->session.role == FERRY_FILTER && x->session.data_fd >= 0 && !x->judge;
+}
 
 static void start_call(struct ferry__exchange *x)
 {
@@ -31,14 +52,19 @@ static void start_call(struct ferry__exchange *x)
         ferry__exchange_refuse(x, 431, "The request's header fields are too large.");
         return;
     }
-    x->call.image = x->image;
-    x->call.image_bytes = ferry_slice(x->image->data, (size_t)n);
+    x->call = (struct ferry_call){
+        .fns = x->has_body || has_data(x) ? &body_fns : &no_body_fns,
+        .image = x->image,
+        .image_bytes = ferry_slice(x->image->data, (size_t)n),
+        .idempotent = x->idempotent,
+        .replayable = true,
+        .exclusive = (x->has_body && x->body_len > SHARED_BODY_MAX) ||
+                     (has_data(x) && x->session.data_len > SHARED_BODY_MAX),
+    };
     x->image = NULL;
-    x->call.replayable = true;
-    x->call.exclusive = x->has_body && x->body_len > SHARED_BODY_MAX;
     x->calling = true;
     x->called_us = x->has_body ? ferry_now_us() : x->began_us;
-    ferry_call_start(x->thread->pool, &x->call);
+    ferry_client_call(x->client, &x->call, x->key);
 }
 
 void ferry__body_begin(struct ferry__exchange *x)
@@ -50,6 +76,7 @@ void ferry__body_begin(struct ferry__exchange *x)
         return;
     }
     ferry_spool_init(&x->body, ferry_loop_blocks(x->thread->loop), MEMORY_MAX, UINT64_MAX);
+    x->spooling = true;
     x->body_from_ms = now;
     ferry_http_body_start(x->conn->http, now);
 }
@@ -100,13 +127,49 @@ static bool drain_spool(struct ferry__exchange *x)
     return false;
 }
 
+/* The DATA stream of a filter follows the body, from its file. */
+static void pump_data(struct ferry__exchange *x)
+{
+    struct ferry_session *s = &x->session;
+
+    while (!x->data_ended && ferry_call_unsent(&x->call) < UNSENT_MAX) {
+        uint64_t left = s->data_len - x->data_at;
+        struct ferry_block *b;
+        ssize_t n;
+
+        if (left == 0) {
+            x->data_ended = true;
+            ferry_call_write_data_end(&x->call);
+            return;
+        }
+        b = ferry_block_get(ferry_loop_blocks(x->thread->loop), FERRY_BLOCK_LARGE);
+        n = b ? pread(s->data_fd, b->data, left < b->cap ? left : b->cap, (off_t)x->data_at) : -1;
+        if (n <= 0) {
+            ferry_block_unref(b);
+            write_failed(x, b ? -EIO : -ENOMEM);
+            return;
+        }
+        ferry_call_write_data(&x->call, b, ferry_slice(b->data, (size_t)n));
+        ferry_block_unref(b);
+        x->data_at += (uint64_t)n;
+    }
+}
+
 static void pump_body(struct ferry__exchange *x)
 {
-    if (!ferry_call_is_running(&x->call) || x->body_end_written || !drain_spool(x))
+    if (!ferry_call_is_running(&x->call))
+        return;
+    if (x->body_end_written) {
+        if (has_data(x))
+            pump_data(x);
+        return;
+    }
+    if (!drain_spool(x))
         return;
     if (x->body_ended) {
         x->body_end_written = true;
         ferry_call_write_end(&x->call);
+        pump_body(x);
     } else {
         hold_client(x, ferry_call_unsent(&x->call) >= UNSENT_MAX);
     }
@@ -116,14 +179,29 @@ void ferry__body_started(struct ferry_call *call)
 {
     struct ferry__exchange *x = ferry_container(call, struct ferry__exchange, call);
 
-    x->body_end_written = false;
-    ferry_spool_rewind(&x->body);
+    x->body_end_written = !x->has_body;
+    x->data_at = 0;
+    x->data_ended = false;
+    if (x->has_body)
+        ferry_spool_rewind(&x->body);
     pump_body(x);
 }
 
 void ferry__body_writable(struct ferry_call *call)
 {
     pump_body(ferry_container(call, struct ferry__exchange, call));
+}
+
+/* A body of unknown length turned out to be larger than the site takes. */
+static void too_large(struct ferry__exchange *x)
+{
+    x->end = FERRY_ACCESS_LIMIT;
+    if (ferry_http_responded(x->conn->http)) {
+        ferry_http_cut(x->conn->http);
+        ferry__exchange_abandon(x, FERRY_ACCESS_LIMIT);
+    } else {
+        ferry__exchange_refuse(x, 413, "The request's body is larger than this site takes.");
+    }
 }
 
 static bool is_fast(const struct ferry__exchange *x)
@@ -135,10 +213,14 @@ static bool is_fast(const struct ferry__exchange *x)
 
 void ferry__body_data(struct ferry__exchange *x, struct ferry_block *b, struct ferry_slice bytes)
 {
-    bool running = ferry_call_is_running(&x->call);
+    bool running = x->calling && ferry_call_is_running(&x->call);
     int err;
 
     x->body_got += bytes.len;
+    if (x->site->body_max && x->body_got > x->site->body_max) {
+        too_large(x);
+        return;
+    }
     if (running && x->body.at == x->body.len && ferry_call_unsent(&x->call) < UNSENT_MAX) {
         x->call.replayable = false;
         ferry_call_write(&x->call, b, bytes);

@@ -15,9 +15,11 @@
 #include "base/text.h"
 #include "files/date.h"
 #include "gate/internal.h"
+#include "io/addr.h"
 
 struct ferry__door {
     struct ferry_listener listener;
+    uint8_t number;
     struct ferry_gate_thread *thread;
     struct ferry_list link;
 };
@@ -80,14 +82,24 @@ static void flush_access(struct ferry_timer *timer)
 {
     struct ferry_gate_thread *t = ferry_container(timer, struct ferry_gate_thread, access_timer);
 
-    if (t->gate->opts.access_log)
-        ferry_access_buf_flush(&t->access, ferry_loop_now(t->loop));
+    for (unsigned i = 0; i < t->gate->nlogs; i++)
+        if (t->access[i].len)
+            ferry_access_buf_flush(&t->access[i], ferry_loop_now(t->loop));
 }
 
-void ferry__gate_accessed(struct ferry_gate_thread *t)
+void ferry__gate_accessed(struct ferry_gate_thread *t, const struct ferry_access_buf *b)
 {
-    if (t->access_timer.at_ms == FERRY_NEVER && t->access.len)
-        ferry_timer_set(t->loop, &t->access_timer, ferry_access_buf_due(&t->access));
+    if (b->len && ferry_access_buf_due(b) < t->access_timer.at_ms)
+        ferry_timer_set(t->loop, &t->access_timer, ferry_access_buf_due(b));
+}
+
+struct ferry_access_buf *ferry__gate_access(struct ferry_gate_thread *t,
+                                            const struct ferry_gate_site *site)
+{
+    for (unsigned i = 0; site && i < t->gate->nlogs; i++)
+        if (t->gate->logs[i] == site->access_log)
+            return &t->access[i];
+    return NULL;
 }
 
 /* -- one connection
@@ -192,10 +204,7 @@ static void maybe_drained(struct ferry_gate_thread *t)
     t->drained = NULL;
     ferry_timer_stop(&t->linger);
     flush_access(&t->access_timer);
-    if (t->pool)
-        ferry_pool_local_close(t->pool, drained, t->drained_arg);
-    else
-        drained(t->drained_arg);
+    ferry_session_thread_close(&t->session, drained, t->drained_arg);
 }
 
 static void on_closed(struct ferry_pump *pump)
@@ -217,9 +226,9 @@ static const struct ferry_pump_fns pump_fns = {
     .closed = on_closed,
 };
 
-static void on_accepted(struct ferry_listener *listener, int fd)
+static struct ferry__gate_conn *conn_open(struct ferry__door *door, int fd)
 {
-    struct ferry_gate_thread *t = ferry_container(listener, struct ferry__door, listener)->thread;
+    struct ferry_gate_thread *t = door->thread;
     struct ferry__gate_conn *c = calloc(1, sizeof *c);
 
     if (c)
@@ -227,15 +236,22 @@ static void on_accepted(struct ferry_listener *listener, int fd)
     if (!c || !c->http) {
         free(c);
         close(fd);
-        return;
+        return NULL;
     }
     c->thread = t;
+    c->listener = door->number;
     if (ferry_pump_open(t->loop, &c->pump, &pump_fns, &ferry_http_machine, c->http, fd) < 0) {
         ferry_http_free(c->http);
         free(c);
-        return;
+        return NULL;
     }
     ferry_list_push(&t->conns, &c->link);
+    return c;
+}
+
+static void on_accepted(struct ferry_listener *listener, int fd)
+{
+    conn_open(ferry_container(listener, struct ferry__door, listener), fd);
 }
 
 /* It came while the door closed. */
@@ -260,7 +276,7 @@ static void on_door_closed(struct ferry_listener *listener)
     maybe_drained(t);
 }
 
-int ferry_gate_listen(struct ferry_gate_thread *t, int fd)
+int ferry_gate_listen(struct ferry_gate_thread *t, int fd, unsigned listener)
 {
     struct ferry__door *door = calloc(1, sizeof *door);
     int err;
@@ -268,6 +284,7 @@ int ferry_gate_listen(struct ferry_gate_thread *t, int fd)
     if (!door)
         return -ENOMEM;
     door->thread = t;
+    door->number = (uint8_t)listener;
     door->listener.accepted = on_accepted;
     door->listener.late = on_late;
     door->listener.closed = on_door_closed;
@@ -336,41 +353,69 @@ void ferry_gate_thread_cut(struct ferry_gate_thread *t)
  * ---------------------------------------------------------------------------------------------------
  */
 
-struct ferry_gate_thread *ferry_gate_thread_new(struct ferry_gate *g, unsigned index,
-                                                struct ferry_loop *loop)
+static int join_chains(struct ferry_gate_thread *t)
+{
+    const struct ferry_gate_opts *o = &t->gate->opts;
+    int err = 0;
+
+    t->chains = calloc(o->nsites ? o->nsites : 1, sizeof *t->chains);
+    if (!t->chains)
+        return -ENOMEM;
+    for (unsigned i = 0; err == 0 && i < o->nsites; i++) {
+        const struct ferry_gate_site *site = &o->sites[i];
+
+        t->chains[i] = calloc(site->nroutes ? site->nroutes : 1, sizeof **t->chains);
+        if (!t->chains[i])
+            return -ENOMEM;
+        for (unsigned r = 0; err == 0 && r < site->nroutes; r++)
+            err = ferry_filters_join(site->routes[r].filters, &t->session, &t->chains[i][r]);
+    }
+    return err;
+}
+
+static void leave_chains(struct ferry_gate_thread *t)
+{
+    const struct ferry_gate_opts *o = &t->gate->opts;
+
+    for (unsigned i = 0; t->chains && i < o->nsites && t->chains[i]; i++) {
+        for (unsigned r = 0; r < o->sites[i].nroutes; r++)
+            ferry_filters_leave(t->chains[i][r]);
+        free(t->chains[i]);
+    }
+    free(t->chains);
+}
+
+int ferry_gate_thread_new(struct ferry_gate *g, unsigned index, struct ferry_loop *loop,
+                          struct ferry_gate_thread **out)
 {
     struct ferry_gate_thread *t = calloc(1, sizeof *t);
+    int err;
 
     if (!t)
-        return NULL;
+        return -ENOMEM;
     t->gate = g;
     t->loop = loop;
     ferry_list_init(&t->doors);
     ferry_list_init(&t->conns);
     ferry_timer_init(&t->access_timer, flush_access);
     ferry_timer_init(&t->linger, linger_over);
+    ferry_session_thread_init(&t->session, loop, index, g->opts.mime);
     t->http_opts = (struct ferry_http_opts){
         .blocks = ferry_loop_blocks(loop),
         .head_max = g->opts.head_max,
         .target_max = g->opts.head_max > 65536 ? g->opts.head_max : 0,
         .body_max = g->opts.body_max,
     };
-    if (g->opts.dir) {
-        if (ferry_docroot_open(&t->docroot, g->opts.dir) < 0)
-            goto fail;
-        t->has_docroot = true;
+    t->access = calloc(g->nlogs ? g->nlogs : 1, sizeof *t->access);
+    err = t->access ? join_chains(t) : -ENOMEM;
+    if (err < 0) {
+        ferry_gate_thread_free(t);
+        return err;
     }
-    if (g->opts.pool) {
-        t->pool = ferry_pool_join(g->opts.pool, index, loop);
-        if (!t->pool)
-            goto fail;
-    }
-    if (g->opts.access_log)
-        ferry_access_buf_init(&t->access, g->opts.access_log);
-    return t;
-fail:
-    ferry_gate_thread_free(t);
-    return NULL;
+    for (unsigned i = 0; i < g->nlogs; i++)
+        ferry_access_buf_init(&t->access[i], g->logs[i]);
+    *out = t;
+    return 0;
 }
 
 void ferry_gate_thread_free(struct ferry_gate_thread *t)
@@ -385,38 +430,49 @@ void ferry_gate_thread_free(struct ferry_gate_thread *t)
     }
     ferry_timer_stop(&t->access_timer);
     ferry_timer_stop(&t->linger);
-    ferry_pool_local_free(t->pool);
-    if (t->has_docroot)
-        ferry_docroot_close(&t->docroot);
+    leave_chains(t);
+    ferry_session_thread_fini(&t->session);
+    free(t->access);
     free(t->path_mem);
     free(t);
+}
+
+/* -- what they share
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static bool has_log(const struct ferry_gate *g, const struct ferry_access_log *log)
+{
+    for (unsigned i = 0; i < g->nlogs; i++)
+        if (g->logs[i] == log)
+            return true;
+    return false;
 }
 
 int ferry_gate_new(const struct ferry_gate_opts *opts, struct ferry_gate **out)
 {
     struct ferry_gate *g = calloc(1, sizeof *g);
-    struct ferry_docroot probe;
-    int err = -ENOMEM;
 
     if (!g)
-        return err;
+        return -ENOMEM;
     g->opts = *opts;
-    if (!g->opts.index)
-        g->opts.index = "index.php";
-    if (opts->dir) {
-        err = ferry_docroot_open(&probe, opts->dir);
-        if (err < 0)
-            goto fail;
-        ferry_docroot_close(&probe);
+    g->logs = calloc(opts->nsites ? opts->nsites : 1, sizeof *g->logs);
+    if (!g->logs || ferry_gate_sites_new(opts->sites, opts->nsites, &g->sites) < 0) {
+        ferry_gate_free(g);
+        return -ENOMEM;
     }
+    for (unsigned i = 0; i < opts->nsites; i++)
+        if (opts->sites[i].access_log && !has_log(g, opts->sites[i].access_log))
+            g->logs[g->nlogs++] = opts->sites[i].access_log;
     *out = g;
     return 0;
-fail:
-    ferry_gate_free(g);
-    return err;
 }
 
 void ferry_gate_free(struct ferry_gate *g)
 {
+    if (!g)
+        return;
+    ferry_gate_sites_free(g->sites);
+    free(g->logs);
     free(g);
 }

@@ -5,32 +5,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client/pool.h"
 #include "files/mime.h"
 #include "gate/access_log.h"
+#include "gate/site.h"
 #include "io/loop.h"
 
 /*
- * The HTTP gateway: requests come in over HTTP, are answered from files below a document root or by
- * a FastCGI application. One struct ferry_gate holds what all threads share and none changes; each
- * thread runs its own part on its own loop.
+ * The HTTP gateway: requests come in over HTTP and go through the filters of their site and route,
+ * which answer them from files or send them to FastCGI applications. One struct ferry_gate holds
+ * what all threads share and none changes; each thread runs its own part on its own loop.
  */
 
 enum ferry_gate_level { FERRY_GATE_ERROR, FERRY_GATE_APP, FERRY_GATE_VERBOSE };
 
-/* What the site is. All strings outlive the gate. Every zero means the default beside it. */
+/* All it points to outlives the gate. Every zero means the default beside it. */
 struct ferry_gate_opts {
-    const char *dir;    /* document root; NULL: every path goes to the application */
-    const char *script; /* every request runs this one file; NULL: scripts are found below dir */
-    const char *index;  /* front controller and directory index: "index.php" */
-    const char *server_name;             /* SERVER_NAME; NULL: the Host of the request */
-    struct ferry_pool *pool;             /* the application; NULL: files only */
-    uint64_t body_max;                   /* 1 GiB */
-    uint32_t head_max;                   /* 64 KiB */
-    struct ferry_access_log *access_log; /* NULL: none */
-    struct ferry_mime *mime;
-    bool project_root; /* dir is a project's root rather than its public folder: hide what such
-                          roots hold */
+    const struct ferry_gate_site *sites;
+    unsigned nsites;
+    uint64_t body_max; /* 1 GiB */
+    uint32_t head_max; /* 64 KiB */
+    const struct ferry_mime *mime;
     /* A line for the operator, escaped and without its end; called from any thread. */
     void (*log)(void *arg, enum ferry_gate_level, struct ferry_slice line);
     void *log_arg;
@@ -39,18 +33,23 @@ struct ferry_gate_opts {
 struct ferry_gate;
 struct ferry_gate_thread;
 
-/* 0 and *out, or -errno when dir cannot be opened. */
+/* 0 and *out, or -ENOMEM. */
 FERRY_MUST_CHECK
 int ferry_gate_new(const struct ferry_gate_opts *, struct ferry_gate **out);
 void ferry_gate_free(struct ferry_gate *); /* after its threads; takes NULL */
 
-/* The part of one thread, called before its loop runs. NULL: no memory. */
-struct ferry_gate_thread *ferry_gate_thread_new(struct ferry_gate *, unsigned index,
-                                                struct ferry_loop *);
+/* The part of one thread, called before its loop runs: 0, -ENOMEM, or the error of a filter that
+ * could not be made ready (a folder that cannot be opened). `index` is the thread's number with all
+ * clients that the filters call. */
+FERRY_MUST_CHECK
+int ferry_gate_thread_new(struct ferry_gate *, unsigned index, struct ferry_loop *,
+                          struct ferry_gate_thread **out);
 
-/* Accepts connections on a listening socket: 0, and it is the gate's, to be closed as soon as
- * draining begins; or -errno, and it stays the caller's. */
-int ferry_gate_listen(struct ferry_gate_thread *, int fd);
+/* Accepts connections on a listening socket, of which `listener` is the number that sites know it
+ * by: 0, and it is the gate's, to be closed as soon as draining begins; or -errno, and it stays the
+ * caller's. */
+FERRY_MUST_CHECK
+int ferry_gate_listen(struct ferry_gate_thread *, int fd, unsigned listener);
 
 /*
  * Accepts nothing more, lets requests under way finish and closes the rest; `done` is called from

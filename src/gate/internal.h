@@ -5,21 +5,24 @@
 #include "cgi/path.h"
 #include "cgi/request.h"
 #include "cgi/response.h"
-#include "files/docroot.h"
 #include "gate/gate.h"
 #include "http/http.h"
 #include "io/pump.h"
 #include "io/spool.h"
+#include "session/session.h"
 
 /*
- * What the files of the gate share: gate.c (threads and connections), exchange.c (one request from
- * its head to its log line), body.c (its body on the way to the application), relay.c (the
- * application's response on the way back).
+ * What the files of the gate share: gate.c (threads and connections), site.c (which site, which
+ * route), exchange.c (one request from its head to its log line), host.c (what the filters of its
+ * chain decide), page.c (error pages), body.c (its body on the way to the application), relay.c
+ * (the application's response on the way back).
  */
 
 struct ferry_gate {
     struct ferry_gate_opts opts;
-    char *script; /* absolute */
+    struct ferry_gate_sites *sites;
+    struct ferry_access_log **logs; /* of all sites, each once */
+    unsigned nlogs;
 };
 
 #define FERRY__PIECES_MAX 8
@@ -29,11 +32,10 @@ struct ferry__door; /* one listener of one thread */
 struct ferry_gate_thread {
     struct ferry_gate *gate;
     struct ferry_loop *loop;
-    struct ferry_pool_local *pool; /* NULL: files only */
-    struct ferry_docroot docroot;
-    bool has_docroot;
+    struct ferry_session_thread session;
+    struct ferry_filters_local ***chains; /* by site and route */
     struct ferry_http_opts http_opts;
-    struct ferry_access_buf access; /* used when the gate has a log */
+    struct ferry_access_buf *access; /* by log */
     struct ferry_timer access_timer;
     struct ferry_timer linger; /* of idle connections, while it drains */
     struct ferry_list doors, conns;
@@ -60,6 +62,7 @@ struct ferry__gate_conn {
     struct ferry__exchange *x; /* the request under way */
     bool closing;
     bool named; /* the texts below are filled */
+    uint8_t listener;
     char remote_addr[46], remote_port[6];
     char local_addr[46], local_port[6];
 };
@@ -68,16 +71,33 @@ struct ferry__exchange {
     struct ferry_call call;
     struct ferry__gate_conn *conn;
     struct ferry_gate_thread *thread;
-    struct ferry__exchange *next; /* among the spare ones */
+    struct ferry__exchange *next;       /* among the spare ones */
+    const struct ferry_gate_site *site; /* NULL: the request names none */
+
+    /* Its way through the chain. */
+    struct ferry_session session;
+    bool has_session;
+    struct ferry_task resume; /* the judge of an answer has let the chain go on */
+    int (*judge)(struct ferry_session *, const struct ferry_cgi_response *, void *arg);
+    void *judge_arg;
+    bool swallowing; /* the rest of an answer that was judged */
 
     /* The request: params being written, and the body on its way. */
+    struct ferry_client_local *client;
+    struct ferry_slice key;
     struct ferry_params_writer params;
     struct ferry_block *image;
+    uint64_t data_at; /* of a filter's file: what is written */
+    bool data_ended;
     struct ferry_spool body;
     int64_t body_len; /* -1 until known */
     uint64_t body_got;
     uint64_t body_from_ms;
-    bool has_body, body_ended, calling, body_paused, body_end_written;
+    bool client_body;              /* the client's request has one */
+    bool has_body;                 /* the request to the application has */
+    bool spooling;                 /* `body` is in use */
+    bool idempotent, wants_length; /* what the request's method says of the call, see host.c */
+    bool body_ended, calling, body_paused, body_end_written;
 
     /* The response. */
     struct ferry_task
@@ -102,7 +122,7 @@ struct ferry__exchange {
     uint64_t began_us, called_us, app_us;
     enum ferry_access_end end;
     struct ferry_block *log;
-    struct ferry_slice log_method, log_target, log_referer, log_agent;
+    struct ferry_slice log_method, log_target, log_host, log_referer, log_agent;
     unsigned minor;
     char *errors; /* the application's error stream, up to ERRORS_MAX */
     size_t errors_len;
@@ -110,15 +130,26 @@ struct ferry__exchange {
 
 /* exchange.c */
 void ferry__exchange_begin(struct ferry__gate_conn *, const struct ferry_http_head *);
-/* Answers with an error page of the gate's own. Only before the response has begun. */
-void ferry__exchange_refuse(struct ferry__exchange *, int status, const char *why);
-/* The response is finished, cut or hopeless: logs and forgets the exchange. */
+/* The answer is finished, cut or hopeless: logs and forgets the exchange. */
 void ferry__exchange_over(struct ferry__exchange *);
 /* The client is gone. */
 void ferry__exchange_abandon(struct ferry__exchange *, enum ferry_access_end);
 void ferry__exchange_free(struct ferry__exchange *);
 
+/* host.c */
+/* Sends the request through its chain. `path` need not live longer. */
+void ferry__host_begin(struct ferry__exchange *, const struct ferry_http_head *,
+                       const struct ferry_path *, const struct ferry_gate_route *);
+void ferry__host_resume(struct ferry_task *);
+/* What filters change of an answer's head, for whoever sends it: NULL when they change nothing. */
+const struct ferry_head_edit *ferry__host_edit(struct ferry__exchange *, struct ferry_head_edit *);
+
+/* page.c */
+/* Answers with an error page, the site's or the gate's own. Only before the answer has begun. */
+void ferry__exchange_refuse(struct ferry__exchange *, int status, const char *why);
+
 /* body.c */
+/* Starts the call, when the body allows it. */
 void ferry__body_begin(struct ferry__exchange *);
 void ferry__body_data(struct ferry__exchange *, struct ferry_block *, struct ferry_slice);
 void ferry__body_end(struct ferry__exchange *);
@@ -140,7 +171,9 @@ struct ferry_slice ferry__gate_date(struct ferry_gate_thread *);
 void ferry__gate_log(struct ferry_gate_thread *, enum ferry_gate_level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void ferry__gate_name(struct ferry__gate_conn *);
-/* A line was added to the thread's access log. */
-void ferry__gate_accessed(struct ferry_gate_thread *);
+/* The thread's part of a site's access log; NULL: it has none. And: a line was added to it. */
+struct ferry_access_buf *ferry__gate_access(struct ferry_gate_thread *,
+                                            const struct ferry_gate_site *);
+void ferry__gate_accessed(struct ferry_gate_thread *, const struct ferry_access_buf *);
 
 #endif

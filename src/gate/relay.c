@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "files/error_page.h"
 #include "gate/internal.h"
 
 #define HEAD_MAX 262144   /* of the application's header block */
@@ -158,11 +159,25 @@ void ferry__relay_sent(struct ferry__exchange *x)
         ferry_call_hold(&x->call, false);
 }
 
+/* The verdict's call is over: the chain goes on, at the end of the turn. */
+static void go_on(struct ferry__exchange *x)
+{
+    x->calling = x->swallowing = x->app_done = false;
+    x->unwanted = 0;
+    x->scanned = 0;
+    ferry_task_defer(x->thread->loop, &x->resume);
+}
+
 /* -- the head
  * --------------------------------------------------------------------------------------------------
  */
 
-enum head_state { HEAD_MORE, HEAD_READ, HEAD_OVER /* the exchange ended over it */ };
+enum head_state {
+    HEAD_MORE,
+    HEAD_READ,
+    HEAD_SWALLOWED, /* it was a verdict: what follows is nobody's */
+    HEAD_OVER,      /* the exchange ended over it */
+};
 
 static enum head_state respond(struct ferry__exchange *x, const struct ferry_cgi_response *cgi,
                                int64_t rest_len)
@@ -176,14 +191,32 @@ static enum head_state respond(struct ferry__exchange *x, const struct ferry_cgi
         .content_length = cgi->content_length,
     };
 
+    struct ferry_head_edit mem;
+    const struct ferry_head_edit *edit = ferry__host_edit(x, &mem);
+
     if (r.content_length < 0 && rest_len >= 0 && !x->head_method && cgi->status != 304)
         r.content_length = rest_len;
-    x->status = cgi->status;
-    x->promised = x->head_method || cgi->status == 204 || cgi->status == 304 ? 0 : r.content_length;
-    if (ferry_http_respond(x->conn->http, &r) == 0)
-        return HEAD_READ;
-    bad_response(x, "header fields that must not be relayed");
-    return HEAD_OVER;
+    if (ferry_head_respond(x->conn->http, &r, edit) < 0) {
+        bad_response(x, "header fields that must not be relayed");
+        return HEAD_OVER;
+    }
+    x->status = r.status;
+    x->promised = x->head_method || r.status == 204 || r.status == 304 ? 0 : r.content_length;
+    return HEAD_READ;
+}
+
+/* Is this answer the client's, or a verdict that lets the chain go on? */
+static enum head_state judge(struct ferry__exchange *x, const struct ferry_cgi_response *cgi)
+{
+    int step = x->judge ? x->judge(&x->session, cgi, x->judge_arg) : FERRY_STEP_DONE;
+
+    x->judge = NULL;
+    if (step < 0) {
+        bad_response(x, "it cannot be taken as a verdict");
+        return HEAD_OVER;
+    }
+    x->swallowing = step == FERRY_STEP_NEXT;
+    return x->swallowing ? HEAD_SWALLOWED : HEAD_READ;
 }
 
 static bool relay_interim(struct ferry__exchange *x, const struct ferry_cgi_response *cgi)
@@ -205,6 +238,7 @@ static enum head_state read_head(struct ferry__exchange *x, bool complete)
 {
     struct ferry_cgi_response *cgi = &x->thread->response;
     struct ferry_block *b = x->first;
+    enum head_state state;
     const char *why = "";
     ssize_t n;
 
@@ -222,6 +256,11 @@ static enum head_state read_head(struct ferry__exchange *x, bool complete)
         if (cgi->status < 200 && !relay_interim(x, cgi))
             return HEAD_OVER;
     } while (cgi->status < 200);
+    state = judge(x, cgi);
+    if (state == HEAD_SWALLOWED)
+        ferry__relay_forget(x);
+    if (state != HEAD_READ)
+        return state;
     if (respond(x, cgi, complete ? (int64_t)(x->first_bytes.len + x->more_len) : -1) == HEAD_OVER)
         return HEAD_OVER;
     x->first = NULL;
@@ -293,6 +332,16 @@ static bool collect(struct ferry__exchange *x, struct ferry_slice bytes)
     return true;
 }
 
+/* The rest of a verdict; one that goes on and on is not waited for. */
+static void swallow(struct ferry__exchange *x, struct ferry_slice bytes)
+{
+    x->unwanted += bytes.len;
+    if (x->unwanted <= UNWANTED_MAX)
+        return;
+    ferry_call_abort(&x->call);
+    go_on(x);
+}
+
 void ferry__relay_settle(struct ferry_task *task)
 {
     struct ferry__exchange *x = ferry_container(task, struct ferry__exchange, settle);
@@ -306,6 +355,10 @@ void ferry__relay_out(struct ferry_call *call, struct ferry_block *b, struct fer
     struct ferry__exchange *x = exchange_of(call);
     enum head_state state = HEAD_MORE;
 
+    if (x->swallowing) {
+        swallow(x, bytes);
+        return;
+    }
     if (ferry_http_responded(x->conn->http)) {
         relay_body(x, b, bytes);
         return;
@@ -380,6 +433,10 @@ void ferry__relay_done(struct ferry_call *call, const struct ferry_call_result *
     x->app_us = ferry_now_us() - x->called_us;
     if (x->app_us == 0)
         x->app_us = 1;
+    if (result->outcome == FERRY_CALL_DONE && x->swallowing) {
+        go_on(x);
+        return;
+    }
     if (result->outcome != FERRY_CALL_DONE) {
         if (!x->first || read_head(x, false) != HEAD_OVER)
             app_failed(x, result);
@@ -390,6 +447,8 @@ void ferry__relay_done(struct ferry_call *call, const struct ferry_call_result *
 
         if (state == HEAD_MORE)
             bad_response(x, "its header block has no end");
+        if (state == HEAD_SWALLOWED)
+            go_on(x);
         if (state != HEAD_READ)
             return;
     }

@@ -45,4 +45,21 @@ struct ferry_gate_site {
     enum ferry_access_format log_format;
 };
 
+/* Where sites are looked up. */
+struct ferry_gate_sites;
+
+/* The sites outlive it: 0 or -ENOMEM. */
+FERRY_MUST_CHECK
+int ferry_gate_sites_new(const struct ferry_gate_site *, unsigned n, struct ferry_gate_sites **out);
+void ferry_gate_sites_free(struct ferry_gate_sites *); /* takes NULL */
+
+/* The site of a request that came in on this listener, by its Host (perhaps with a port): by its
+ * name, else by the longest wildcard, else the one without names; NULL: none. */
+const struct ferry_gate_site *ferry_gate_site_find(const struct ferry_gate_sites *,
+                                                   unsigned listener, struct ferry_slice host);
+
+/* The first route that the decoded path fits; NULL: none. */
+const struct ferry_gate_route *ferry_gate_route_find(const struct ferry_gate_site *,
+                                                     struct ferry_slice path);
+
 #endif

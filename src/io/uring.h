@@ -62,7 +62,7 @@ struct ferry__uring {
     bool enabled; /* bound to the thread that runs the loop */
     bool wake_armed;
     int drive_fd, event_fd; /* of a loop that is driven; else -1 */
-    unsigned niovs, nmsgs; /* used since the last submission */
+    unsigned niovs, nmsgs;  /* used since the last submission */
     struct iovec iovs[FERRY__IOVS];
     struct msghdr msgs[FERRY__MSGS];
 };

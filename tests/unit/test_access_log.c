@@ -405,6 +405,55 @@ static void memory_may_run_out(void **state)
 
 #define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static bool holds(struct ferry_slice line, const char *text)
+{
+    return memmem(line.p, line.len, text, strlen(text)) != NULL;
+}
+
+static void as_json(void **state)
+{
+    struct ferry_access a = usual;
+    struct ferry_slice line;
+
+    (void)state;
+    open_log();
+    a.format = FERRY_ACCESS_JSON;
+    a.host = FERRY_SLICE("example.org:8080");
+    line = line_of(&a);
+    assert_true(ferry_slice_eq(
+        line, FERRY_SLICE("{\"time\":\"2026-11-21T00:00:00Z\",\"client\":\"127.0.0.1\","
+                          "\"user\":null,\"method\":\"GET\",\"target\":\"/\","
+                          "\"protocol\":\"HTTP/1.1\",\"host\":\"example.org:8080\","
+                          "\"status\":200,\"bytes\":12,\"referer\":null,"
+                          "\"agent\":\"curl/7.88\",\"seconds\":0.004211,"
+                          "\"app_seconds\":0.003970,\"end\":null}\n")));
+    a.target = FERRY_SLICE("/\"\\\n\x7f\xc3\xa9\xc3\xff\xed\xa0\x80");
+    a.app_us = FERRY_ACCESS_NO_APP;
+    a.end = FERRY_ACCESS_APP_CUT;
+    line = line_of(&a);
+    assert_true(holds(line, "\"target\":\"/\\\"\\\\\\u000a\\u007f\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd"
+                            "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""));
+    assert_true(holds(line, "\"app_seconds\":null,\"end\":\"app-cut\"}"));
+}
+
+static void json_lines_have_a_maximum(void **state)
+{
+    static const char bytes[] = {'x', '"', '\0', '\xc3'};
+    static char text[5000];
+    struct ferry_access a = usual;
+
+    (void)state;
+    open_log();
+    a.format = FERRY_ACCESS_JSON;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        for (size_t n = 0; n < sizeof text; n += n < 400 ? 1 : 61) {
+            memset(text, bytes[i], n);
+            a.client = a.user = a.method = a.target = a.host = a.referer = a.agent =
+                ferry_slice(text, n);
+            line_of(&a);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +470,8 @@ int main(void)
         test(a_file_that_cannot_be_opened_says_why),
         test(a_full_pipe_loses_new_lines_but_no_parts),
         test(a_terminal_sees_each_line_at_once),
+        test(as_json),
+        test(json_lines_have_a_maximum),
         test(memory_may_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,7 +147,7 @@ static void it_is_sent_as_an_answer(void **state)
                                   : "PUT / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_non_null(h);
         len = ferry_error_page_send(h, 405, FERRY_SLICE("Not so."),
-                                    FERRY_SLICE("Sat, 21 Nov 2026 00:00:00 GMT"), &allow, 1);
+                                    FERRY_SLICE("Sat, 21 Nov 2026 00:00:00 GMT"), &allow, 1, NULL);
         assert_int_equal(len, strlen(page_of(405, FERRY_SLICE("Not so."))));
         text = output(h);
         assert_has(text, "HTTP/1.1 405 Method Not Allowed\r\n");
@@ -158,8 +158,9 @@ static void it_is_sent_as_an_answer(void **state)
         assert_has(text, want);
         assert_string_equal(strstr(text, "\r\n\r\n") + 4, head ? "" : page);
         assert_true(ferry_http_idle(h)); /* finished, and the connection goes on */
-        assert_int_equal(ferry_error_page_send(h, 404, FERRY_SLICE(""), FERRY_SLICE(""), NULL, 0),
-                         FERRY_EUSAGE);
+        assert_int_equal(
+            ferry_error_page_send(h, 404, FERRY_SLICE(""), FERRY_SLICE(""), NULL, 0, NULL),
+            FERRY_EUSAGE);
         ferry_http_free(h);
     }
     ferry_blocks_fini(&blocks);
@@ -174,7 +175,7 @@ static void send_one(void *arg)
     ferry_blocks_init(&blocks, 0, 0);
     h = machine(&blocks, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     if (h) {
-        int len = ferry_error_page_send(h, 502, FERRY_SLICE("x"), FERRY_SLICE(""), NULL, 0);
+        int len = ferry_error_page_send(h, 502, FERRY_SLICE("x"), FERRY_SLICE(""), NULL, 0, NULL);
         assert_true(len > 0 || len == -ENOMEM);
         assert_int_equal(ferry_http_responded(h) || ferry_http_idle(h), len > 0);
     }

@@ -11,7 +11,9 @@ static char trail[256];
 
 static void note(const char *what)
 {
-    strncat(trail, what, sizeof trail - strlen(trail) - 1);
+    size_t len = strlen(trail);
+
+    snprintf(trail + len, sizeof trail - len, "%s", what);
 }
 
 static int pass(struct ferry_session *s, void *arg)

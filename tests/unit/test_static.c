@@ -154,7 +154,7 @@ static void ask(const char *method, const char *file, const char *fields)
     assert_int_equal(ferry_http_event(h, &ev), 1);
     assert_int_equal(ev.type, FERRY_HTTP_EV_HEAD);
     got.err = ferry_static_send(&root, mime, h, &blocks, &ev.head, ferry_slice_z(file),
-                                FERRY_SLICE(DATE), &got.result);
+                                FERRY_SLICE(DATE), NULL, &got.result);
     while (ferry_http_event(h, &ev) == 1)
         assert_int_equal(ev.type, FERRY_HTTP_EV_END);
     drain(h);
@@ -261,7 +261,7 @@ static void a_small_file_is_one_piece_with_its_head(void **state)
     assert_int_equal(ferry_http_recv(h, request, sizeof request - 1, 1), sizeof request - 1);
     assert_int_equal(ferry_http_event(h, &ev), 1);
     assert_int_equal(ferry_static_send(&root, mime, h, &blocks, &ev.head, FERRY_SLICE("/page.html"),
-                                       FERRY_SLICE(""), &got.result),
+                                       FERRY_SLICE(""), NULL, &got.result),
                      0);
     assert_int_equal(ferry_chain_iov(ferry_http_output(h), iov, 4), 1);
     ferry_http_free(h);
@@ -624,9 +624,9 @@ static void send_one(void *arg)
     h = ferry_http_new(&(struct ferry_http_opts){.blocks = &own}, 1);
     if (h && ferry_http_recv(h, request, (size_t)n, 1) == n && ferry_http_event(h, &ev) == 1 &&
         ev.type == FERRY_HTTP_EV_HEAD) {
-        int err =
-            ferry_static_send(&root, mime, h, &own, &ev.head,
-                              ferry_slice_z(((const char **)arg)[0]), FERRY_SLICE(DATE), &result);
+        int err = ferry_static_send(&root, mime, h, &own, &ev.head,
+                                    ferry_slice_z(((const char **)arg)[0]), FERRY_SLICE(DATE), NULL,
+                                    &result);
 
         if (err < 0) {
             assert_int_equal(err, -ENOMEM);
