@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "base/slice.h"
 #include "ferry/err.h"
+#include "io/loop.h"
 
 /*
  * One FastCGI request on its way to an application: queued, given a connection, answered. It is
@@ -26,6 +27,7 @@ struct ferry_call;
     X(REFUSED)    /* no connection could be made; err */                                           \
     X(OVERLOADED) /* the queue is full, or the application said so until the deadline */           \
     X(TIMEOUT)    /* waited in the queue up to the deadline */                                     \
+    X(SLOW)       /* on a connection, but not answered within a deadline of the call's */          \
     X(BAD_ROLE)   /* the application does not play the role */
 
 enum ferry_call_outcome {
@@ -65,6 +67,9 @@ struct ferry_call {
     bool idempotent; /* may be sent again although the application may have seen it */
     bool replayable; /* `started` can write the whole body again; the owner may clear it any time */
     bool exclusive;  /* needs a connection of its own: a long body */
+    /* Deadlines; 0: the pool's, which may be none. Silence of the application's, from the last byte
+     * of the request on or within the answer; and all of it, the queue too. */
+    unsigned first_byte_ms, idle_ms, total_ms;
 
     /* The pool's. */
     struct ferry_pool_local *local;
@@ -83,10 +88,13 @@ struct ferry_call {
     bool overloaded;  /* the application refused it, for now */
     bool past_end;    /* came when the queue was full */
     bool held;
+    bool timed;               /* it has deadlines: */
+    struct ferry_timer timer; /* of the next */
+    uint64_t moved_ms;        /* when bytes of it went either way */
 };
 
-/* Starts it: `done` follows in any case. The pool's queue deadline begins now. `started` alone may
- * be called from within. */
+/* Starts it: `done` follows in any case. The deadlines of queue and call begin now. `started` alone
+ * may be called from within. */
 void ferry_call_start(struct ferry_pool_local *, struct ferry_call *);
 
 /* Body may be written; false while the call waits, also after `started` when it came back to the

@@ -17,6 +17,7 @@
 #include "client/pool.h"
 
 #define THREADS_MAX 64
+#define CONNECT_MS 5000
 
 struct ferry_client_local {
     struct ferry_client *client;
@@ -70,6 +71,10 @@ static struct ferry_pool *make_pool(const struct ferry_client_opts *o,
         .queue_max = o->queue_max,
         .queue_timeout_ms = o->queue_timeout_ms,
         .idle_timeout_ms = o->idle_timeout_ms,
+        .connect_ms = o->connect_ms ? o->connect_ms : CONNECT_MS,
+        .first_byte_ms = o->first_byte_ms,
+        .idle_ms = o->idle_ms,
+        .total_ms = o->total_ms,
         .sharers = o->threads_max ? o->threads_max : FERRY__POOL_JOINED,
     };
 

@@ -22,6 +22,7 @@ enum ferry__multiplexing { FERRY__MPX_UNKNOWN, FERRY__MPX_YES, FERRY__MPX_NO };
 
 struct ferry_pool {
     struct ferry_pool_opts opts;
+    bool timed; /* its calls have deadlines though they say none */
     unsigned threads;
     atomic_uint joined;      /* of these, now */
     atomic_uint connections; /* open, opening or closing: each holds a slot */
@@ -57,6 +58,8 @@ struct ferry_pool_local {
     atomic_uint coming;             /* connections that other threads are lending to this one */
     struct ferry_timer idle_timer;  /* sweeps kept connections */
     struct ferry_timer fresh_timer; /* looks for starving ones */
+    struct ferry_list connecting;   /* with a deadline for it */
+    struct ferry_timer connect_timer;
     struct ferry_timer probe_timer;
     struct ferry_post wake; /* something changed: serve the queue, close idle ones if any starve */
     atomic_bool woken;
@@ -82,11 +85,12 @@ struct ferry__peer {
     struct ferry_pump pump;
     struct ferry_conn *conn;
     struct ferry_pool_local *local;
-    struct ferry_list link;       /* in one of the local's lists */
-    struct ferry_list fresh_link; /* in local->fresh, or alone */
+    struct ferry_list link;         /* in one of the local's lists */
+    struct ferry_list fresh_link;   /* in local->fresh, or alone */
+    struct ferry_list connect_link; /* in local->connecting, or alone */
     struct ferry_list calls;
-    uint64_t since_ms; /* idle since, or waiting for the first answer since */
-    uint64_t sent_total;
+    uint64_t since_ms;            /* idle since, or waiting for the first answer since */
+    uint64_t sent_total, sent_ms; /* bytes; when the last of them left */
     unsigned ncalls, requests_max;
     unsigned answers; /* requests answered here */
     unsigned writing; /* calls whose body is not all written */
@@ -133,6 +137,19 @@ void ferry__peer_lend(struct ferry__peer *, unsigned to);
 /* It takes no further request, and closes after those it has. */
 void ferry__peer_retire(struct ferry__peer *);
 
+/* No connection came of it: its calls are refused, or wait when the backlog is full. */
+void ferry__peer_connect_failed(struct ferry__peer *, int err);
+
+/* -- deadlines.c -- */
+
+void ferry__pool_deadlines_init(struct ferry_pool_local *);
+/* A call that has just come has deadlines. */
+void ferry__call_timed(struct ferry_call *);
+/* Bytes of a timed call went either way, or it got its connection. */
+void ferry__call_moved(struct ferry_call *);
+/* A connection begins to be made, and connect_ms is set. */
+void ferry__connect_timed(struct ferry__peer *);
+
 /* -- pool.c -- */
 
 bool ferry__pool_slot_take(struct ferry_pool *);
@@ -165,6 +182,8 @@ bool ferry__queue_empty(const struct ferry_pool_local *);
 void ferry__queue_again(struct ferry_call *, enum ferry__again why);
 /* Room may have come up: at the end of the turn, waiting calls are looked at again. */
 void ferry__queue_serve(struct ferry_pool_local *);
+/* One that waits has waited too long. */
+void ferry__queue_expire(struct ferry_call *);
 void ferry__call_done(struct ferry_call *, enum ferry_call_outcome, int err, uint32_t app_status,
                       const char *text);
 

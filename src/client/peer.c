@@ -50,6 +50,8 @@ static void body_over(struct ferry_call *call)
 static void started(struct ferry_call *call)
 {
     call->running = true;
+    if (call->timed)
+        ferry__call_moved(call);
     if (call->fns->started)
         call->fns->started(call);
 }
@@ -160,6 +162,19 @@ static void on_end(struct ferry__peer *p, struct ferry_call *call, const struct 
     request_over(p, whole_body);
 }
 
+static void answered(struct ferry_call *call)
+{
+    bool first = !call->answered;
+
+    call->answered = true;
+    if (!call->timed)
+        return;
+    if (first)
+        ferry__call_moved(call);
+    else
+        call->moved_ms = ferry__pool_now(call->local);
+}
+
 static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
 {
     struct ferry_call *call = ev->user;
@@ -167,13 +182,13 @@ static void on_event(struct ferry__peer *p, const struct ferry_conn_event *ev)
     switch (ev->type) {
     case FERRY_CONN_STDOUT:
         if (call) {
-            call->answered = true;
+            answered(call);
             call->fns->out(call, p->pump.in_block, ev->data);
         }
         break;
     case FERRY_CONN_STDERR:
         if (call) {
-            call->answered = true;
+            answered(call);
             call->fns->errors(call, ev->data);
         }
         break;
@@ -231,19 +246,8 @@ static void on_finished(struct ferry_pump *pump)
         fail(p, FERRY_ECLOSED, "the application closed the connection");
 }
 
-static void on_connected(struct ferry_pump *pump, int err)
+void ferry__peer_connect_failed(struct ferry__peer *p, int err)
 {
-    struct ferry__peer *p = peer_of(pump);
-
-    if (p->closing)
-        return;
-    if (!err) {
-        p->connected = true;
-        p->local->backlog.ms = 0;
-        ferry_list_each (at, next, &p->calls)
-            started(ferry_container(at, struct ferry_call, link));
-        return;
-    }
     ferry__peer_close(p);
     if (err != -EAGAIN) {
         fail_calls(p, FERRY_CALL_REFUSED, err, "no connection to the application");
@@ -258,11 +262,29 @@ static void on_connected(struct ferry_pump *pump, int err)
     }
 }
 
+static void on_connected(struct ferry_pump *pump, int err)
+{
+    struct ferry__peer *p = peer_of(pump);
+
+    if (p->closing)
+        return;
+    if (err) {
+        ferry__peer_connect_failed(p, err);
+        return;
+    }
+    p->connected = true;
+    p->local->backlog.ms = 0;
+    ferry_list_remove(&p->connect_link);
+    ferry_list_each (at, next, &p->calls)
+        started(ferry_container(at, struct ferry_call, link));
+}
+
 static void on_sent(struct ferry_pump *pump, size_t n)
 {
     struct ferry__peer *p = peer_of(pump);
 
     p->sent_total += n;
+    p->sent_ms = ferry__pool_now(p->local);
     if (p->writing == 0)
         return;
     ferry_list_each (at, next, &p->calls) {
@@ -342,6 +364,7 @@ static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
     p->requests_max = opts.requests_max;
     ferry_list_init(&p->link);
     ferry_list_init(&p->fresh_link);
+    ferry_list_init(&p->connect_link);
     ferry_list_init(&p->calls);
     p->since_ms = ferry_loop_now(local->loop);
     return p;
@@ -366,6 +389,8 @@ struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *local, bool sha
     ferry_stream_read_large(&p->pump.stream, true);
     ferry_pump_errors_last(&p->pump);
     ferry_list_push(shared ? &local->shared : &local->busy, &p->link);
+    if (local->pool->opts.connect_ms)
+        ferry__connect_timed(p);
     return p;
 }
 
@@ -458,6 +483,7 @@ void ferry__peer_close(struct ferry__peer *p)
         ferry__probe_closed(p->local);
     if (!ferry_list_empty(&p->fresh_link))
         ferry__pool_peer_answered(p);
+    ferry_list_remove(&p->connect_link);
     ferry__pool_peer_taken(p);
     ferry_pump_close(&p->pump);
 }
@@ -503,6 +529,8 @@ static int end_stream(struct ferry_call *call, enum ferry_record_type stream, bo
     r = ferry_conn_write_end(call->peer->conn, call->id, stream);
     if (last && r == 0)
         body_over(call);
+    if (last && call->timed)
+        ferry__call_moved(call);
     ferry_pump_kick(&call->peer->pump);
     return r;
 }
@@ -538,6 +566,8 @@ bool ferry_call_hold(struct ferry_call *call, bool on)
         return false;
     if (call->held != on) {
         call->held = on;
+        if (call->timed)
+            call->moved_ms = ferry__pool_now(call->local);
         ferry_pump_hold(&call->peer->pump, on);
     }
     return true;

@@ -310,6 +310,7 @@ struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *opts, unsigned t
     pool->opts.starve_ms = or_default(opts->starve_ms, 20);
     atomic_store(&pool->requests_max, FERRY__REQUESTS_UNSAID);
     atomic_store(&pool->probe_wait_ms, PROBE_WAIT_MIN_MS);
+    pool->timed = opts->first_byte_ms || opts->idle_ms || opts->total_ms;
     pool->opts.sharers = or_default(opts->sharers, threads);
     if (opts->multiplex == FERRY_MULTIPLEX_OFF ||
         (pool->opts.sharers != FERRY__POOL_JOINED &&
@@ -347,6 +348,7 @@ static struct ferry_pool_local *local_new(struct ferry_pool *pool, unsigned inde
     ferry_timer_init(&l->fresh_timer, on_fresh_timer);
     ferry__queue_init(l);
     ferry__probe_init(l);
+    ferry__pool_deadlines_init(l);
     l->wake.run = on_wake;
     atomic_store(&pool->locals[index], l);
     return l;
@@ -385,6 +387,15 @@ struct ferry_pool_local *ferry_pool_join(struct ferry_pool *pool, unsigned index
     return l;
 }
 
+static void stop_all(struct ferry_pool_local *l)
+{
+    ferry__queue_fini(l);
+    ferry_timer_stop(&l->idle_timer);
+    ferry_timer_stop(&l->fresh_timer);
+    ferry_timer_stop(&l->probe_timer);
+    ferry_timer_stop(&l->connect_timer);
+}
+
 void ferry__pool_maybe_closed(struct ferry_pool_local *l)
 {
     void (*closed)(void *) = l->closed;
@@ -397,10 +408,7 @@ void ferry__pool_maybe_closed(struct ferry_pool_local *l)
     pthread_mutex_unlock(&l->gate);
     if (!l->gone)
         return; /* on_wake comes, and back here */
-    ferry__queue_fini(l);
-    ferry_timer_stop(&l->idle_timer);
-    ferry_timer_stop(&l->fresh_timer);
-    ferry_timer_stop(&l->probe_timer);
+    stop_all(l);
     atomic_fetch_sub(&l->pool->joined, 1);
     l->closed = NULL;
     closed(l->closed_arg);
@@ -425,12 +433,8 @@ void ferry_pool_local_free(struct ferry_pool_local *l)
 {
     if (!l)
         return;
-    if (!l->gone) { /* never closed, for its loop has never run */
-        ferry__queue_fini(l);
-        ferry_timer_stop(&l->idle_timer);
-        ferry_timer_stop(&l->fresh_timer);
-        ferry_timer_stop(&l->probe_timer);
-    }
+    if (!l->gone) /* never closed, for its loop has never run */
+        stop_all(l);
     atomic_store(&l->pool->locals[l->index], NULL);
     pthread_mutex_destroy(&l->gate);
     free(l);

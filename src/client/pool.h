@@ -28,6 +28,9 @@ struct ferry_pool_opts {
                            once */
     unsigned queue_timeout_ms; /* 30 000 */
     unsigned idle_timeout_ms;  /* a kept connection without a request: 5000 */
+    unsigned connect_ms; /* until a connection stands, else its requests are REFUSED; 0: as the
+                            kernel has it */
+    unsigned first_byte_ms, idle_ms, total_ms; /* of calls that have none of their own; 0: none */
     unsigned
         starve_ms; /* a new connection without an answer for so long may be one that an application
                       with few processes has not accepted, because kept connections pin them: 20.

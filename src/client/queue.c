@@ -71,15 +71,22 @@ void ferry__queue_serve(struct ferry_pool_local *l)
 
 /* -- the end of a call -- */
 
+static void release(struct ferry_call *call)
+{
+    if (call->timed)
+        ferry_timer_stop(&call->timer);
+    ferry_block_unref(call->image);
+    call->image = NULL;
+    call->local = NULL;
+}
+
 void ferry__call_done(struct ferry_call *call, enum ferry_call_outcome outcome, int err,
                       uint32_t app_status, const char *text)
 {
     struct ferry_call_result result = {
         .outcome = outcome, .err = err, .app_status = app_status, .text = text};
 
-    ferry_block_unref(call->image);
-    call->image = NULL;
-    call->local = NULL;
+    release(call);
     call->fns->done(call, &result);
 }
 
@@ -239,6 +246,21 @@ static void on_timer(struct ferry_timer *t)
 
 /* -- coming and going -- */
 
+/* Out of the queue, without its turn. */
+static void drop(struct ferry_call *call)
+{
+    ferry_list_remove(&call->link);
+    if (!call->past_end)
+        atomic_fetch_sub(&call->local->pool->waiting, 1);
+    ferry__queue_serve(call->local);
+}
+
+void ferry__queue_expire(struct ferry_call *call)
+{
+    drop(call);
+    expire(call);
+}
+
 void ferry_call_start(struct ferry_pool_local *l, struct ferry_call *call)
 {
     struct ferry_pool *pool = l->pool;
@@ -250,8 +272,10 @@ void ferry_call_start(struct ferry_pool_local *l, struct ferry_call *call)
     call->ticket = l->tickets++;
     call->attempts = 0;
     call->running = call->answered = call->wants_fresh = call->held = call->writing = false;
-    call->overloaded = call->past_end = false;
+    call->overloaded = call->past_end = call->timed = false;
     ferry_list_init(&call->link);
+    if (pool->timed || call->first_byte_ms || call->idle_ms || call->total_ms)
+        ferry__call_timed(call);
     ferry__probe(l);
     if (ferry_list_empty(&l->waiting) && ferry__pool_now(l) >= l->overloaded.until_ms &&
         place(l, call) == 0)
@@ -274,14 +298,9 @@ void ferry_call_abort(struct ferry_call *call)
     if (call->peer) {
         ferry__peer_abort(call->peer, call);
     } else {
-        ferry_list_remove(&call->link);
-        if (!call->past_end)
-            atomic_fetch_sub(&l->pool->waiting, 1);
-        ferry__queue_serve(l);
+        drop(call);
     }
-    ferry_block_unref(call->image);
-    call->image = NULL;
-    call->local = NULL;
+    release(call);
 }
 
 void ferry__queue_again(struct ferry_call *call, enum ferry__again why)

@@ -415,6 +415,9 @@ static void app_failed(struct ferry__exchange *x, const struct ferry_call_result
     case FERRY_CALL_TIMEOUT:
         break_off(x, FERRY_ACCESS_QUEUE_TIMEOUT, 503, "The application was busy for too long.");
         break;
+    case FERRY_CALL_SLOW:
+        break_off(x, FERRY_ACCESS_APP_TIMEOUT, 504, "The application did not answer in time.");
+        break;
     case FERRY_CALL_BAD_ROLE:
         break_off(x, FERRY_ACCESS_APP_REFUSED, 502, "The application does not answer requests.");
         break;
