@@ -61,14 +61,15 @@ static enum ferry_path_kind look(void *ctx, struct ferry_slice path)
 static void check_route(const struct ferry_path_rules *r, struct ferry_slice lines,
                         struct ferry_slice path, const struct ferry_route *got)
 {
-    bool script = ferry_slice_ends_nocase(got->file, FERRY_SLICE(".php"));
+    bool script = ferry_slice_ends_nocase(got->file, FERRY_SLICE(".php")) ||
+                  ferry_slice_ends_nocase(got->file, FERRY_SLICE(".x"));
     struct ferry_slice whole;
 
     if (memmem(path.p, path.len, "/.", 2) && !ferry_slice_starts(path, FERRY_SLICE("/.well-known")))
         check(got->kind == FERRY_ROUTE_HIDDEN);
     switch (got->kind) {
     case FERRY_ROUTE_SCRIPT:
-        check(script && r->script_suffix.len);
+        check(script && r->nsuffixes);
         check(find(lines, got->file) == FERRY_PATH_FILE);
         check(ferry_slice_eq(got->script_name, got->file));
         check(!got->path_info.len || got->path_info.p[0] == '/');
@@ -77,7 +78,10 @@ static void check_route(const struct ferry_path_rules *r, struct ferry_slice lin
         check(!got->path_info.len || ferry_slice_eq(whole, path));
         break;
     case FERRY_ROUTE_STATIC:
-        check(!script);
+        check(!script || !r->nsuffixes);
+        check(!ferry_slice_ends_nocase(got->file, FERRY_SLICE(".php")));
+        check(!r->nhidden || !ferry_slice_ends_nocase(got->file, FERRY_SLICE(".h")));
+        check(ferry_path_may_send(r, got->file));
         check(find(lines, got->file) == FERRY_PATH_FILE);
         check(ferry_slice_starts(got->file, path));
         break;
@@ -89,6 +93,19 @@ static void check_route(const struct ferry_path_rules *r, struct ferry_slice lin
         check(!got->file.len && !got->path_info.len);
         break;
     }
+}
+
+static void check_split(const struct ferry_slice *suffixes, unsigned n, struct ferry_slice path)
+{
+    size_t len = ferry_path_split(suffixes, n, path);
+    bool ends = false;
+
+    check(len <= path.len);
+    if (!len)
+        return;
+    for (unsigned i = 0; i < n; i++)
+        ends |= ferry_slice_ends_nocase(ferry_slice_first(path, len), suffixes[i]);
+    check(ends && (len == path.len || path.p[len] == '/'));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -111,23 +128,30 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         check_path(path.path);
         check(path.path.p == mem && path.path.len <= target.len + 1);
     }
-    for (int i = 0; i < 4; i++) {
-        struct ferry_path_rules r = {.script_suffix = FERRY_SLICE(".php"),
-                                     .index = FERRY_SLICE("index.php"),
-                                     .index_static = FERRY_SLICE("index.html"),
+    for (int i = 0; i < 16; i++) {
+        static const struct ferry_slice suffixes[] = {FERRY_SLICE_INIT(".x"),
+                                                      FERRY_SLICE_INIT(".php")};
+        static const struct ferry_slice index[] = {
+            FERRY_SLICE_INIT("index.php"), FERRY_SLICE_INIT("index.html"), FERRY_SLICE_INIT("i.x")};
+        static const struct ferry_slice hidden = FERRY_SLICE_INIT(".h");
+        struct ferry_path_rules r = {.suffixes = suffixes,
+                                     .nsuffixes = i & 2 ? 0 : 2,
+                                     .index = index,
+                                     .nindex = i & 4 ? 1 : 3,
+                                     .front = i & 8 ? FERRY_SLICE("") : FERRY_SLICE("/index.php"),
+                                     .hidden = &hidden,
+                                     .nhidden = i & 4 ? 1 : 0,
                                      .project_root = i & 1,
                                      .look = look,
                                      .ctx = &lines};
-        size_t cap;
+        size_t cap = ferry_path_room(&r, path.path);
         struct ferry_route got;
 
-        if (i & 2)
-            r.script_suffix.len = 0;
-        cap = path.path.len + r.index.len + r.index_static.len + 2;
         mem2 = malloc(cap);
         check(mem2);
         check(ferry_path_route(&r, path.path, mem2, cap, &got) == 0);
         check_route(&r, lines, path.path, &got);
+        check_split(suffixes, 2, path.path);
         free(mem2);
     }
     free(mem);

@@ -237,9 +237,17 @@ static const struct ferry_slice never_folders[] = {
     FERRY_SLICE_INIT("/config/"),
 };
 
+static bool ends_in_one(struct ferry_slice name, const struct ferry_slice *suffixes, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (suffixes[i].len && ferry_slice_ends_nocase(name, suffixes[i]))
+            return true;
+    return false;
+}
+
 static bool is_script(const struct ferry_path_rules *r, struct ferry_slice name)
 {
-    return r->script_suffix.len && ferry_slice_ends_nocase(name, r->script_suffix);
+    return ends_in_one(name, r->suffixes, r->nsuffixes);
 }
 
 static bool holds_nocase(struct ferry_slice s, struct ferry_slice part)
@@ -281,7 +289,7 @@ static bool is_never_sent(const struct ferry_path_rules *r, struct ferry_slice f
     for (size_t i = 0; i < sizeof nevers / sizeof *nevers; i++)
         if ((nevers[i].when == ALWAYS || r->project_root) && never_matches(r, &nevers[i], name))
             return true;
-    return false;
+    return ends_in_one(name, r->hidden, r->nhidden);
 }
 
 static bool is_never_reached(const struct ferry_path_rules *r, struct ferry_slice file)
@@ -294,14 +302,20 @@ static bool is_never_reached(const struct ferry_path_rules *r, struct ferry_slic
     return false;
 }
 
-/* Segments that begin with '.', but for a first one that is ".well-known" (RFC 8615). */
-static bool has_dotfile(struct ferry_slice path)
+/* ".well-known" is of RFC 8615. */
+bool ferry_path_has_dotfile(struct ferry_slice path)
 {
     static const struct ferry_slice known = FERRY_SLICE_INIT("/.well-known");
 
     if (ferry_slice_starts(path, known) && (path.len == known.len || path.p[known.len] == '/'))
         path = ferry_slice_from(path, known.len);
     return memmem(path.p, path.len, "/.", 2) != NULL;
+}
+
+bool ferry_path_may_send(const struct ferry_path_rules *r, struct ferry_slice path)
+{
+    return path.len && path.p[0] == '/' && !ferry_path_has_dotfile(path) &&
+           !is_never_reached(r, path) && !is_script(r, path) && !is_never_sent(r, path);
 }
 
 /* The one place where a file becomes a route: `file` is there. */
@@ -353,14 +367,12 @@ static struct ferry_slice join(char *mem, struct ferry_slice folder, struct ferr
 static bool route_index(const struct ferry_path_rules *r, struct ferry_slice folder, char *mem,
                         struct ferry_route *out)
 {
-    const struct ferry_slice names[] = {r->index, r->index_static};
-
-    for (size_t i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < r->nindex; i++) {
         struct ferry_slice file;
 
-        if (!names[i].len)
+        if (!r->index[i].len)
             continue;
-        file = join(mem, folder, names[i]);
+        file = join(mem, folder, r->index[i]);
         if (r->look(r->ctx, file) != FERRY_PATH_FILE)
             continue;
         route_file(r, file, FERRY_SLICE(""), out);
@@ -371,16 +383,22 @@ static bool route_index(const struct ferry_path_rules *r, struct ferry_slice fol
     return false;
 }
 
-static void route_front(const struct ferry_path_rules *r, char *mem, struct ferry_route *out)
+static void route_front(const struct ferry_path_rules *r, struct ferry_route *out)
 {
-    struct ferry_slice file;
-
     *out = (struct ferry_route){.kind = FERRY_ROUTE_NOT_FOUND};
-    if (!r->index.len || !is_script(r, r->index))
+    if (!r->front.len || !is_script(r, r->front))
         return;
-    file = join(mem, FERRY_SLICE("/"), r->index);
-    if (r->look(r->ctx, file) == FERRY_PATH_FILE)
-        route_file(r, file, FERRY_SLICE(""), out);
+    if (r->look(r->ctx, r->front) == FERRY_PATH_FILE)
+        route_file(r, r->front, FERRY_SLICE(""), out);
+}
+
+size_t ferry_path_room(const struct ferry_path_rules *r, struct ferry_slice path)
+{
+    size_t longest = 0;
+
+    for (unsigned i = 0; i < r->nindex; i++)
+        longest = r->index[i].len > longest ? r->index[i].len : longest;
+    return path.len + longest + 2;
 }
 
 int ferry_path_route(const struct ferry_path_rules *r, struct ferry_slice path, char *mem,
@@ -389,12 +407,12 @@ int ferry_path_route(const struct ferry_path_rules *r, struct ferry_slice path, 
     enum ferry_path_kind kind;
     size_t script_len;
 
-    if (mem_cap < path.len + r->index.len + r->index_static.len + 2)
+    if (mem_cap < ferry_path_room(r, path))
         return FERRY_ELIMIT;
     *out = (struct ferry_route){.kind = FERRY_ROUTE_NOT_FOUND};
     if (!path.len || path.p[0] != '/')
         return 0;
-    if (has_dotfile(path)) {
+    if (ferry_path_has_dotfile(path)) {
         out->kind = FERRY_ROUTE_HIDDEN;
         return 0;
     }
@@ -408,6 +426,21 @@ int ferry_path_route(const struct ferry_path_rules *r, struct ferry_slice path, 
     if (kind == FERRY_PATH_FILE)
         route_file(r, path, FERRY_SLICE(""), out);
     else if (kind == FERRY_PATH_NONE || !route_index(r, path, mem, out))
-        route_front(r, mem, out);
+        route_front(r, out);
+    return 0;
+}
+
+size_t ferry_path_split(const struct ferry_slice *suffixes, unsigned n, struct ferry_slice path)
+{
+    for (size_t start = 0; start < path.len;) {
+        size_t end = start + 1 + ferry_slice_find(ferry_slice_from(path, start + 1), '/');
+        struct ferry_slice segment = ferry_slice(path.p + start + 1, end - start - 1);
+
+        for (unsigned i = 0; i < n; i++)
+            if (suffixes[i].len && segment.len > suffixes[i].len &&
+                ferry_slice_ends_nocase(segment, suffixes[i]))
+                return end;
+        start = end;
+    }
     return 0;
 }

@@ -40,10 +40,15 @@ enum ferry_path_kind { FERRY_PATH_NONE, FERRY_PATH_FILE, FERRY_PATH_DIR };
 typedef enum ferry_path_kind (*ferry_path_look)(void *ctx, struct ferry_slice path);
 
 struct ferry_path_rules {
-    struct ferry_slice script_suffix; /* ".php", matched on bytes, ASCII case-insensitively; empty:
-                                         nothing is a script */
-    struct ferry_slice index;         /* the front controller and directory index: "index.php" */
-    struct ferry_slice index_static;  /* "index.html"; tried after index */
+    /* What names of scripts end in: ".php", matched on bytes, ASCII case-insensitively. None:
+     * nothing is a script. */
+    const struct ferry_slice *suffixes;
+    unsigned nsuffixes;
+    const struct ferry_slice *index; /* of a directory, the first that is there: "index.php" */
+    unsigned nindex;
+    struct ferry_slice front;         /* the front controller: "/index.php"; empty: none */
+    const struct ferry_slice *hidden; /* suffixes of more files that are never sent */
+    unsigned nhidden;
     bool
         project_root; /* the document root is the project itself: more is never served, see below */
     ferry_path_look look;
@@ -76,25 +81,38 @@ struct ferry_route {
  * Decides in this order: a segment that begins with '.', but for a first one that is ".well-known":
  * hidden; "/x.php/rest" where x.php is a file: script with path info, and where nothing is there:
  * never a shorter file of another kind (the cgi.fix_pathinfo hole), but as if not found; an
- * existing file: static, or script by its suffix; a directory: its index, else its static index, or
- * a redirect when its slash is missing and one of them is there; then the front controller "/index"
+ * existing file: static, or script by its suffix; a directory: its index, or a redirect when its
+ * slash is missing and one is there; then the front controller, when it is a script that is there,
  * with the whole path (path_info stays empty: applications read REQUEST_URI); else not found.
  *
- * SCRIPT and STATIC are only ever files that `look` said are there. A file ending in the script
+ * SCRIPT and STATIC are only ever files that `look` said are there. A file ending in a script
  * suffix in any ASCII case is never STATIC, and neither is what may hold the source of a script, or
- * nobody meant to publish; such a file, when it is there, is HIDDEN: *.php (where that is not the
+ * nobody meant to publish; such a file, when it is there, is HIDDEN: *.php (where that is not a
  * suffix of scripts), *.phtml *.pht *.phps *.php3-*.php8 *.inc *~ *# *.bak *.swp *.swo *.orig, and
- * a script's name with .old .save .tmp .dist .copy .1 behind it. With project_root also: everything
- * in /vendor, /node_modules, /storage and /config, scripts too; composer.json, composer.lock,
- * package.json, package-lock.json, yarn.lock, artisan, phpunit.xml, phpunit.xml.dist, Makefile,
- * Dockerfile; *.sql *.log *.env *.neon *.yaml *.yml, and .sql. or .env. within a name. All compared
- * without ASCII case.
+ * a script's name with .old .save .tmp .dist .copy .1 behind it; and what rules->hidden names. With
+ * project_root also: everything in /vendor, /node_modules, /storage and /config, scripts too;
+ * composer.json, composer.lock, package.json, package-lock.json, yarn.lock, artisan, phpunit.xml,
+ * phpunit.xml.dist, Makefile, Dockerfile; *.sql *.log *.env *.neon *.yaml *.yml, and .sql. or .env.
+ * within a name. All compared without ASCII case.
  *
- * Slices borrow from `path` or lie in `mem` (path.len + index lengths + 2 bytes; mem_cap too small
- * gives FERRY_ELIMIT). `path` is one that ferry_path_parse made; an empty one is not found.
+ * Slices borrow from `path` or from rules->front, or lie in `mem` (ferry_path_room bytes; mem_cap
+ * too small gives FERRY_ELIMIT). `path` is one that ferry_path_parse made; an empty one is not
+ * found.
  */
 FERRY_MUST_CHECK
 int ferry_path_route(const struct ferry_path_rules *, struct ferry_slice path, char *mem,
                      size_t mem_cap, struct ferry_route *out);
+size_t ferry_path_room(const struct ferry_path_rules *, struct ferry_slice path);
+
+/* May a file of this path be sent or run at all, when it is there? False for what is HIDDEN above,
+ * with these rules (neither look nor index is used). */
+bool ferry_path_may_send(const struct ferry_path_rules *, struct ferry_slice path);
+
+/* Is there a segment that begins with '.', but for a first one that is ".well-known"? */
+bool ferry_path_has_dotfile(struct ferry_slice path);
+
+/* How long the first part of the path is that ends, before a slash or at its end, in one of the
+ * suffixes, with at least one byte in front of that; 0: there is none. No file is looked for. */
+size_t ferry_path_split(const struct ferry_slice *suffixes, unsigned n, struct ferry_slice path);
 
 #endif
