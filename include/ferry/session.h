@@ -207,25 +207,38 @@ int ferry_filters_split_path_info(struct ferry_filters *, const char *const *suf
 /* Every request runs this one file, which an application elsewhere may have where we have none. */
 int ferry_filters_file_endpoint(struct ferry_filters *, const char *file);
 
-/* Scripts below a folder. What exists and is no script goes on through the chain (to `files`); what
- * does not exist runs the front controller, or goes on when there is none. */
+/*
+ * Scripts below a folder: files that are there, whose names end in a suffix. What exists and is no
+ * script goes on through the chain (to `files`); what does not exist, and a folder without index,
+ * runs the front controller, or goes on when there is none, and then a `call` of the chain answers
+ * 404. Dotfiles, and what nobody meant to publish, are 404. A request that has a script already
+ * goes on.
+ */
 struct ferry_php_fs {
     const char *root;
-    const char *const *index; /* names; NULL: index.php */
+    const char *const *index; /* names; NULL: index.php, index.html */
     unsigned nindex;
     const char *const *suffixes; /* NULL: .php */
     unsigned nsuffixes;
     const char *front; /* below the root, such as "/index.php"; NULL: none */
+    bool project_root; /* the root is the project itself, not its folder for the public: what its
+                          authors keep there beside the site is neither run nor sent, by any filter
+                          of this root */
 };
 int ferry_filters_php_fs(struct ferry_filters *, const struct ferry_php_fs *);
 
-/* Files below a folder, with conditions and ranges. What is not there goes on through the chain. */
+/*
+ * Files below a folder, with conditions and ranges. What is not there goes on through the chain, as
+ * do scripts and their sources, the scripts of any php_fs with the same root among them, and
+ * requests that have a script already. Dotfiles are 404.
+ */
 struct ferry_files {
     const char *root;
     const char *const *index; /* NULL: index.html */
     unsigned nindex;
     const char *const *suffixes_hidden; /* beside those that are never served; NULL: none */
     unsigned nsuffixes_hidden;
+    bool project_root; /* as of php_fs */
 };
 int ferry_filters_files(struct ferry_filters *, const struct ferry_files *);
 
@@ -234,23 +247,32 @@ int ferry_filters_files(struct ferry_filters *, const struct ferry_files *);
 int ferry_filters_strip_prefix(struct ferry_filters *, const char *prefix);
 
 /* The filter role: the file of this path below the root is its DATA. 404 when there is none, 403
- * when it may not be read, 405 for methods but GET, HEAD and POST. */
+ * when it may not be read, 405 for methods but GET, HEAD and POST. What `files` would not send is
+ * not there. */
 int ferry_filters_filter_files(struct ferry_filters *, const char *root);
 
-/* Makes it a request to an authorizer: no body, and without the params that would describe one, and
- * the script. */
+/* Makes it a request to an authorizer: no body, and without the params that would describe one, or
+ * the script, but for SCRIPT_FILENAME (CONTENT_LENGTH, CONTENT_TYPE, SCRIPT_NAME, PATH_INFO,
+ * PATH_TRANSLATED; FastCGI section 6.3). For chains whose end is an authorizer. */
 int ferry_filters_auth_prepare(struct ferry_filters *);
 
-/* Asks an authorizer. Its 200 lets the request go on, with each Variable-NAME of its answer as
- * param NAME; any other answer is the client's. What the client sent under such a name never
- * passes. */
+/*
+ * Asks an authorizer: with the params of basic_params and map_header wherever those stand, and what
+ * set_param set, without body or script. Its 200 lets the request go on, with each Variable-NAME of
+ * its answer as param NAME (several of one name joined by ", "); any other answer is the client's,
+ * and an authorizer that does not answer is 502, 503 or 504. What the client sent under such a name
+ * never passes, in any spelling. No variable becomes CONTENT_LENGTH, HTTP_PROXY or FCGI_*.
+ */
 struct ferry_authorize {
+    const char *script; /* SCRIPT_FILENAME of it, for those that are scripts; NULL: none */
     const char *const *variables; /* names that are removed from the client's request in any case,
                                      also when the authorizer does not set them */
     unsigned nvariables;
     bool as_fields; /* Variable-My-Name becomes HTTP_MY_NAME too */
-    const char
-        *cache_key;     /* "$http_authorization" and the like; NULL: each request is asked about */
+    /* "$http_authorization$uri" and the like: a 200 counts for all requests with the same key, and
+       must depend on nothing else. NULL: each request is asked about. Answers with Cache-Control
+       no-store or no-cache, and cookies that are passed, are not remembered. */
+    const char *cache_key;
     unsigned cache_ms;  /* 10,000 */
     unsigned cache_max; /* verdicts of one thread: 1024 */
     bool pass_cookies;  /* Set-Cookie of a 200 goes to the client with the answer */
@@ -281,8 +303,11 @@ int ferry_filters_rewrite(struct ferry_filters *, const char *pattern, const cha
 /* Sends the request to an application as it stands. The end of most chains. */
 int ferry_filters_call(struct ferry_filters *, struct ferry_client *);
 
-/* What most want of PHP: basic_params, map_header, php_fs with a front controller, call. And of
- * other applications: the same with the whole path as PATH_INFO. */
+/*
+ * What most want of PHP: basic_params, map_header, php_fs, call; a request without a script goes
+ * on. Without a client scripts are answered 503. And of other applications: basic_params,
+ * map_header, call, with the whole path as PATH_INFO where nothing has set a script.
+ */
 int ferry_filters_php(struct ferry_filters *, struct ferry_client *, const struct ferry_php_fs *);
 int ferry_filters_application(struct ferry_filters *, struct ferry_client *);
 

@@ -17,8 +17,8 @@ int ferry_session_image(struct ferry_session *s, const struct ferry_session_call
         rq->set = call->set;
         rq->nset = call->nset;
     }
-    rq->no_basic = !s->basic;
-    rq->no_fields = !s->fields;
+    rq->no_basic = !s->basic && !call->all_params;
+    rq->no_fields = !s->fields && !call->all_params;
     b = ferry_block_get(ferry_loop_blocks(s->thread->loop), ferry_cgi_params_room(rq));
     if (b) {
         ferry_params_open(w, b->data, b->cap, 1);

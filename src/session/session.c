@@ -220,24 +220,52 @@ static struct ferry_http_head *keep_head(struct ferry_session *s)
     return good ? head : NULL;
 }
 
+/* Filters may have put others in their place. */
+static bool keep_fields(struct ferry_session *s, const struct ferry_http_head *old,
+                        const struct ferry_http_head *head)
+{
+    struct ferry_cgi_request *rq = &s->rq;
+    struct ferry_param *fields;
+
+    if (rq->fields == (const struct ferry_param *)old->fields) {
+        rq->fields = (const struct ferry_param *)head->fields;
+        return true;
+    }
+    fields = ferry_session_alloc(s, rq->nfields * sizeof *fields);
+    for (unsigned i = 0; fields && i < rq->nfields; i++) {
+        fields[i] = rq->fields[i];
+        if (!keep(s, &fields[i].name) || !keep(s, &fields[i].value))
+            return false;
+    }
+    rq->fields = fields;
+    return fields != NULL;
+}
+
+static bool keep_script(struct ferry_session *s)
+{
+    struct ferry_cgi_request *rq = &s->rq;
+
+    s->borrowed = false;
+    return keep(s, &rq->script_name) && keep(s, &rq->path_info) && keep(s, &rq->script_filename) &&
+           keep(s, &rq->document_root);
+}
+
 int ferry_session_keep(struct ferry_session *s)
 {
     struct ferry_cgi_request *rq = &s->rq;
     struct ferry_http_head *head;
 
     if (s->kept)
-        return 0;
+        return !s->borrowed || keep_script(s) ? 0 : -ENOMEM;
     head = keep_head(s);
     if (!head || !keep(s, &s->path.authority) || !keep(s, &s->path.query) ||
-        !keep(s, &s->path.path) || !keep(s, &rq->query) || !keep(s, &rq->script_name) ||
-        !keep(s, &rq->path_info) || !keep(s, &rq->script_filename) ||
-        !keep(s, &rq->document_root) || !keep(s, &rq->server_name))
+        !keep(s, &s->path.path) || !keep(s, &rq->query) || !keep(s, &rq->server_name) ||
+        !keep_script(s) || !keep_fields(s, s->head, head))
         return -ENOMEM;
     s->kept = true;
     s->head = head;
     rq->method = head->method;
     rq->target = head->target;
-    rq->fields = (const struct ferry_param *)head->fields;
     return 0;
 }
 
@@ -402,6 +430,7 @@ int ferry_session_set_script(struct ferry_session *s, const struct ferry_script 
 {
     int err = set_text(s, &s->rq.script_filename, script->filename);
 
+    s->script = FERRY_SCRIPT_SET;
     if (err == 0)
         err = set_text(s, &s->rq.script_name, script->name);
     if (err == 0)

@@ -28,6 +28,7 @@ struct ferry_session;
 
 struct ferry_session_client; /* a client that this thread has joined */
 struct ferry_resolver;
+struct ferry_session_root;
 
 /* What the sessions of one thread share; the host's, zeroed but for the first three. */
 struct ferry_session_thread {
@@ -38,6 +39,7 @@ struct ferry_session_thread {
     void (*closed)(void *);
     void *closed_arg;
     struct ferry_resolver *resolver;
+    struct ferry_session_root *roots; /* folders that its chains serve from (session/root.h) */
 };
 
 void ferry_session_thread_init(struct ferry_session_thread *, struct ferry_loop *, unsigned index,
@@ -87,6 +89,7 @@ struct ferry_session_call {
     struct ferry_client_local *client;
     enum ferry_role role;
     bool no_body;                  /* no STDIN, no CONTENT_LENGTH */
+    bool all_params;               /* those of basic_params and map_header in any case */
     const struct ferry_param *set; /* as in struct ferry_cgi_request, instead of the session's */
     unsigned nset;
     struct ferry_slice key; /* for the balance */
@@ -124,6 +127,9 @@ struct ferry_session_edit {
 
 struct ferry_session_hook; /* of on_over, on_answer */
 
+/* Has a script been found for it? NONE: one was looked for, and `call` answers 404. */
+enum ferry_session_script { FERRY_SCRIPT_OPEN, FERRY_SCRIPT_SET, FERRY_SCRIPT_NONE };
+
 struct ferry_session {
     const struct ferry_session_host *host;
     struct ferry_session_thread *thread;
@@ -137,7 +143,12 @@ struct ferry_session {
     bool basic, fields;          /* basic_params, map_header: which of rq becomes params */
     enum ferry_role role;
     bool no_body, waiting;
-    bool kept;   /* head and path lie in the session's memory */
+    bool kept; /* head and path lie in the session's memory */
+    enum ferry_session_script script;
+    bool borrowed; /* the script's texts lie in memory that the thread's next request uses */
+    const struct ferry_session_root *missed; /* the path, when it lay here, was not below this */
+    const char *missed_at;
+    void *asked; /* of authorize, until the answer is over */
     int data_fd; /* -1: none */
     uint64_t data_len;
     struct ferry_slice key; /* for the balance; empty: the client's address */
