@@ -37,9 +37,12 @@ struct ferry_php {
     int listener;
     unsigned children;
     uint64_t body_max;
+    bool set_owner;
+    uid_t owner;
     bool in_message; /* the last line belonged to a message that its request has as well ... */
     bool cut;        /* ... and was but a piece of a line */
     void (*log)(void *arg, enum ferry_php_level, struct ferry_slice);
+    void (*state)(void *arg, enum ferry_manager_state);
     void *arg;
     void (*done)(void *arg);
     void *done_arg;
@@ -147,7 +150,7 @@ static void php_event(void *arg, enum ferry_manager_level level, struct ferry_sl
 
 static int make_dir(struct ferry_php *php)
 {
-    int err = ferry__run_dir_make(php->user.change, php->dir);
+    int err = ferry__run_dir_make(php->user.change || php->set_owner, php->dir);
 
     if (err < 0)
         return err;
@@ -157,7 +160,7 @@ static int make_dir(struct ferry_php *php)
     if (php->user.change &&
         (chown(php->dir, (uid_t)-1, php->user.gid) < 0 || chmod(php->dir, 0710) < 0))
         return -errno;
-    return 0;
+    return php->set_owner && chmod(php->dir, 0711) < 0 ? -errno : 0;
 }
 
 static void remove_dir(const struct ferry_php *php)
@@ -171,12 +174,14 @@ static void remove_dir(const struct ferry_php *php)
 
 static int open_socket(struct ferry_php *php)
 {
+    struct ferry_listen_opts how = {
+        .set_owner = php->set_owner, .owner = php->owner, .group = (gid_t)-1};
     const char *why;
     int err = ferry_addr_parse(php->socket, true, &php->addr, &why);
 
     if (err < 0)
         return err;
-    php->listener = ferry_listen(&php->addr, NULL);
+    php->listener = ferry_listen(&php->addr, &how);
     return php->listener < 0 ? php->listener : 0;
 }
 
@@ -285,8 +290,16 @@ static void php_closed(void *arg)
     done(done_arg);
 }
 
+static void php_state(void *arg, enum ferry_manager_state state)
+{
+    struct ferry_php *php = arg;
+
+    if (php->state)
+        php->state(php->arg, state);
+}
+
 static const struct ferry_manager_fns manager_fns = {
-    .line = php_line, .event = php_event, .closed = php_closed};
+    .line = php_line, .event = php_event, .state = php_state, .closed = php_closed};
 
 /* To the manager it is one process: php-fpm and php-cgi have children of their own, which share
  * what they have compiled. */
@@ -344,6 +357,9 @@ static struct ferry_php *new_php(const struct ferry_php_opts *o)
         return NULL;
     php->listener = -1;
     php->log = o->log;
+    php->state = o->state;
+    php->set_owner = o->set_owner;
+    php->owner = o->owner;
     php->arg = o->arg;
     php->body_max = o->body_max == 0 ? BODY_MAX : o->body_max < INT64_MAX ? o->body_max : INT64_MAX;
     return php;

@@ -4,6 +4,7 @@
 
 #include "io/addr.h"
 #include "io/loop.h"
+#include "proc/manager.h"
 #include "proc/php_find.h"
 
 /*
@@ -23,10 +24,14 @@ struct ferry_php_opts {
     const char *dir;     /* the document root */
     const char *program; /* php-fpm or php-cgi; NULL: see ferry_php_find */
     unsigned children;   /* 0 means 16 for php-fpm, 8 for php-cgi */
-    uint64_t body_max;   /* ferry's own limit for request bodies becomes PHP's; 0 means 1 GiB */
+    bool set_owner;      /* the socket is to be reached by `owner` too, who is not us */
+    uid_t owner;
+    uint64_t body_max; /* ferry's own limit for request bodies becomes PHP's; 0 means 1 GiB */
     /* A line without its newline, perhaps with control characters; valid during the call. */
     void (*log)(void *arg, enum ferry_php_level, struct ferry_slice);
-    void *arg; /* for log */
+    /* Another state of the processes than STARTING, which is the first. May be NULL. */
+    void (*state)(void *arg, enum ferry_manager_state);
+    void *arg; /* for log and state */
 };
 
 struct ferry_php;

@@ -6,6 +6,7 @@
 
 #include "io/addr.h"
 #include "io/loop.h"
+#include "proc/manager.h"
 
 /*
  * A FastCGI program kept running, as one process or several (proc/manager.h), behind a unix socket
@@ -15,12 +16,22 @@
  */
 
 struct ferry_program_opts {
-    const char *program;                   /* looked up in PATH unless it holds a '/' */
+    const char *program;     /* looked up in PATH unless it holds a '/' */
+    const char *const *argv; /* with arguments, ends with NULL; instead of `program` */
+    const char *const *env;  /* as of struct ferry_spawn_opts; NULL: no changes */
+    const char *dir;         /* to run in; NULL: here */
+    bool switch_user;        /* become uid and gid, with the groups that uid has */
+    uid_t uid;
+    gid_t gid;
+    bool set_owner; /* the socket is to be reached by `owner` too, who is not us */
+    uid_t owner;
     unsigned processes_min, processes_max; /* 0 means 1, and as many as the least */
     /* A line without its newline, perhaps with control characters; valid during the call. What the
      * program wrote, or (`ours`) what became of it. */
     void (*log)(void *arg, bool ours, struct ferry_slice line);
-    void *arg; /* for log */
+    /* Another state of the processes than STARTING, which is the first. May be NULL. */
+    void (*state)(void *arg, enum ferry_manager_state);
+    void *arg; /* for log and state */
 };
 
 struct ferry_program;
