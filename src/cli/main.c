@@ -23,6 +23,7 @@ static const struct {
     {"serve", ferry_cli_serve,
      "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
     {"spawn", ferry_cli_spawn, "start a FastCGI program behind a socket, and keep it running"},
+    {"call", ferry_cli_call, "send a request to a FastCGI application by hand, once or often"},
     {"check", ferry_cli_check,
      "check a FastCGI application, or a web server, against the specification"},
     {"help", help, "show this, or the help of a command"},
