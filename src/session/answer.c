@@ -16,7 +16,7 @@ static const struct ferry_slice reserved[] = {
     FERRY_SLICE_INIT("Upgrade"),
 };
 
-static bool is_name(struct ferry_slice name)
+bool ferry__session_is_field(struct ferry_slice name)
 {
     static const char others[] = "!#$%&'*+-.^_`|~";
 
@@ -46,7 +46,7 @@ static int edit(struct ferry_session *s, struct ferry_slice name, struct ferry_s
 {
     struct ferry_session_edit *edits;
 
-    if (!is_name(name) || !is_value(value))
+    if (!ferry__session_is_field(name) || !is_value(value))
         return FERRY_EUSAGE;
     edits = ferry__session_grow(s, s->edits, s->nedits, &s->edits_cap, sizeof *edits);
     name = ferry_session_copy(s, name);

@@ -35,4 +35,7 @@ struct ferry_session_hook {
 void *ferry__session_grow(struct ferry_session *, void *array, unsigned n, unsigned *cap,
                           size_t size);
 
+/* May filters change the field of this name in an answer? */
+bool ferry__session_is_field(struct ferry_slice name);
+
 #endif

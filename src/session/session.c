@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/text.h"
 #include "session/internal.h"
 
 #define MEMORY_MAX (1u << 20) /* of one session */
@@ -426,13 +427,28 @@ int ferry_session_remove_param(struct ferry_session *s, struct ferry_slice name)
     return put_param(s, name, ferry_slice(NULL, 0));
 }
 
+/* An application below a prefix is to know its own address. */
+static int set_script_name(struct ferry_session *s, struct ferry_slice name)
+{
+    char *to;
+
+    if (!s->mount.len)
+        return set_text(s, &s->rq.script_name, name);
+    to = ferry_session_alloc(s, s->mount.len + name.len);
+    if (!to)
+        return -ENOMEM;
+    s->rq.script_name = ferry_slice(to, s->mount.len + name.len);
+    ferry__put(ferry__put(to, s->mount), name);
+    return 0;
+}
+
 int ferry_session_set_script(struct ferry_session *s, const struct ferry_script *script)
 {
     int err = set_text(s, &s->rq.script_filename, script->filename);
 
     s->script = FERRY_SCRIPT_SET;
     if (err == 0)
-        err = set_text(s, &s->rq.script_name, script->name);
+        err = set_script_name(s, script->name);
     if (err == 0)
         err = set_text(s, &s->rq.path_info, script->path_info);
     return err == 0 ? set_text(s, &s->rq.document_root, script->root) : err;

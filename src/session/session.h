@@ -140,6 +140,7 @@ struct ferry_session {
     const struct ferry_http_head *head;
     struct ferry_path path;      /* path.path is what filters change */
     struct ferry_cgi_request rq; /* set and nset too: what filters set and removed */
+    struct ferry_slice mount;    /* what strip_prefix took off; stands before every SCRIPT_NAME */
     bool basic, fields;          /* basic_params, map_header: which of rq becomes params */
     enum ferry_role role;
     bool no_body, waiting;

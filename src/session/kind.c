@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The built-in filters by name. Each kind stands in one place: its arguments, what adds it to a
+ * chain, and, at the end, its row. An argument's place in its table is its place in the values.
+ */
+#include "session/kind.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* name, type, required, fallback, help */
+#define ROOT                                                                                       \
+    {                                                                                              \
+        "root", FERRY_ARG_TEXT, false, NULL, "the folder; the site's root when it is not said"     \
+    }
+
+static const char *root_of(const struct ferry_arg_value *v, const char *root)
+{
+    return v->set ? v->text : root;
+}
+
+/* -- what is told ------------------------------------------------------------------------------ */
+
+static int add_basic_params(struct ferry_filters *f, const struct ferry_arg_value *v,
+                            const char *root)
+{
+    (void)v;
+    (void)root;
+    return ferry_filters_basic_params(f);
+}
+
+static int add_map_header(struct ferry_filters *f, const struct ferry_arg_value *v,
+                          const char *root)
+{
+    (void)v;
+    (void)root;
+    return ferry_filters_map_header(f);
+}
+
+static const struct ferry_filter_arg remote_host_args[] = {
+    {"timeout", FERRY_ARG_DURATION, false, "1s", "how long a request waits for the name"},
+    {"keep", FERRY_ARG_DURATION, false, "300s", "how long a name is remembered"},
+    {"unconfirmed", FERRY_ARG_BOOL, false, "off", "take the name without looking it up in turn"},
+    {"servers", FERRY_ARG_TEXT, false, NULL, "name servers, \"127.0.0.1:5353, ...\"; the system's"},
+};
+
+static const struct ferry_filter_arg set_param_args[] = {
+    {"name", FERRY_ARG_TEXT, true, NULL, "the param"},
+    {"value", FERRY_ARG_TEXT, true, NULL, "its value; may hold variables"},
+};
+
+static int add_set_param(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    return ferry_filters_set_param(f, v[0].text, v[1].text);
+}
+
+static const struct ferry_filter_arg remove_param_args[] = {
+    {"name", FERRY_ARG_TEXT, true, NULL, "the param"},
+};
+
+static int add_remove_param(struct ferry_filters *f, const struct ferry_arg_value *v,
+                            const char *root)
+{
+    (void)root;
+    return ferry_filters_remove_param(f, v[0].text);
+}
+
+static const struct ferry_filter_arg header_args[] = {
+    {"name", FERRY_ARG_TEXT, true, NULL, "the field of the answer"},
+    {"value", FERRY_ARG_TEXT, false, NULL, "its value, may hold variables; without one: removed"},
+};
+
+static int add_header(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    return ferry_filters_header(f, v[0].text, v[1].set ? v[1].text : NULL);
+}
+
+/* -- what a path means ------------------------------------------------------------------------- */
+
+static const struct ferry_filter_arg split_path_info_args[] = {
+    {"suffixes", FERRY_ARG_LIST, false, "{\".php\"}", "how the names of scripts end"},
+};
+
+static int add_split_path_info(struct ferry_filters *f, const struct ferry_arg_value *v,
+                               const char *root)
+{
+    (void)root;
+    return ferry_filters_split_path_info(f, v[0].list, v[0].nlist);
+}
+
+static const struct ferry_filter_arg file_endpoint_args[] = {
+    {"file", FERRY_ARG_TEXT, true, NULL, "the script that answers every request"},
+};
+
+static int add_file_endpoint(struct ferry_filters *f, const struct ferry_arg_value *v,
+                             const char *root)
+{
+    (void)root;
+    return ferry_filters_file_endpoint(f, v[0].text);
+}
+
+static const struct ferry_filter_arg strip_prefix_args[] = {
+    {"prefix", FERRY_ARG_TEXT, true, NULL, "the front of the path, such as /shop"},
+};
+
+static int add_strip_prefix(struct ferry_filters *f, const struct ferry_arg_value *v,
+                            const char *root)
+{
+    (void)root;
+    return ferry_filters_strip_prefix(f, v[0].text);
+}
+
+static const struct ferry_filter_arg try_files_args[] = {
+    {"paths", FERRY_ARG_LIST, true, NULL, "tried in turn, may hold variables; last a path or =404"},
+    ROOT,
+};
+
+static int add_try_files(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    return ferry_filters_try_files(f, root_of(&v[1], root), v[0].list, v[0].nlist);
+}
+
+static const struct ferry_filter_arg rewrite_args[] = {
+    {"pattern", FERRY_ARG_TEXT, true, NULL, "an extended regular expression for the path"},
+    {"to", FERRY_ARG_TEXT, true, NULL, "the new path; may hold variables, and $1 to $9"},
+};
+
+static int add_rewrite(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    return ferry_filters_rewrite(f, v[0].text, v[1].text);
+}
+
+static const struct ferry_filter_arg php_fs_args[] = {
+    ROOT,
+    {"index", FERRY_ARG_LIST, false, "{\"index.php\"}", "the scripts of folders"},
+    {"suffixes", FERRY_ARG_LIST, false, "{\".php\"}", "how the names of scripts end"},
+    {"front", FERRY_ARG_TEXT, false, NULL, "runs what is not there, such as /index.php"},
+};
+
+static const struct ferry_filter_arg files_args[] = {
+    ROOT,
+    {"index", FERRY_ARG_LIST, false, "{\"index.html\"}", "the files of folders"},
+    {"hide", FERRY_ARG_LIST, false, NULL, "more suffixes of files that are never sent"},
+};
+
+static const struct ferry_filter_arg filter_files_args[] = {
+    ROOT,
+};
+
+/* -- what decides ------------------------------------------------------------------------------ */
+
+static const struct ferry_filter_arg authorize_args[] = {
+    {"application", FERRY_ARG_CLIENT, true, NULL, "the authorizer"},
+    {"variables", FERRY_ARG_LIST, false, NULL, "names that only the authorizer may set"},
+    {"as_fields", FERRY_ARG_BOOL, false, "off", "variables become header fields too"},
+    {"cache_key", FERRY_ARG_TEXT, false, NULL,
+     "remember verdicts by this, \"$http_authorization\""},
+    {"cache", FERRY_ARG_DURATION, false, "10s", "how long a verdict is remembered"},
+    {"cache_max", FERRY_ARG_INT, false, "1024", "how many verdicts are remembered by one thread"},
+    {"pass_cookies", FERRY_ARG_BOOL, false, "off", "its Set-Cookie goes to the client"},
+};
+
+static const struct ferry_filter_arg deny_args[] = {
+    {"status", FERRY_ARG_INT, false, "403", "400 to 599"},
+    {"why", FERRY_ARG_TEXT, false, NULL, "one sentence for the page"},
+};
+
+static int add_deny(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    if (v[0].number < 0 || v[0].number > 999)
+        return ferry_filters_refuse(f, "deny: that is no status from 400 to 599");
+    return ferry_filters_deny(f, (int)v[0].number, v[1].set ? v[1].text : NULL);
+}
+
+static const struct ferry_filter_arg redirect_args[] = {
+    {"to", FERRY_ARG_TEXT, true, NULL, "where to; may hold variables"},
+    {"status", FERRY_ARG_INT, false, "302", "301, 302, 303, 307 or 308"},
+};
+
+static int add_redirect(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    if (v[1].number < 0 || v[1].number > 999)
+        return ferry_filters_refuse(f, "redirect: that is none of 301, 302, 303, 307 and 308");
+    return ferry_filters_redirect(f, (int)v[1].number, v[0].text);
+}
+
+/* -- applications ------------------------------------------------------------------------------ */
+
+static const struct ferry_filter_arg call_args[] = {
+    {"application", FERRY_ARG_CLIENT, true, NULL, "which one"},
+};
+
+static const struct ferry_filter_arg php_args[] = {
+    {"application", FERRY_ARG_CLIENT, true, NULL, "which one"},
+    ROOT,
+    {"index", FERRY_ARG_LIST, false, "{\"index.php\"}", "the scripts of folders"},
+    {"suffixes", FERRY_ARG_LIST, false, "{\".php\"}", "how the names of scripts end"},
+    {"front", FERRY_ARG_TEXT, false, "/index.php", "runs what is not there; \"\" for none"},
+};
+
+static const struct ferry_filter_arg application_args[] = {
+    {"application", FERRY_ARG_CLIENT, true, NULL, "which one"},
+};
+
+/* -- the table --------------------------------------------------------------------------------- */
+
+#define KIND(name, title, help, add)                                                               \
+    {                                                                                              \
+#name, title, help, name##_args, COUNT(name##_args), add                                   \
+    }
+#define BARE(name, help, add)                                                                      \
+    {                                                                                              \
+#name, NULL, help, NULL, 0, add                                                            \
+    }
+
+static const struct ferry_filter_kind kinds[] = {
+    BARE(basic_params, "params of the request and its connection", add_basic_params),
+    BARE(map_header, "header fields as HTTP_ params", add_map_header),
+    KIND(remote_host, NULL, "the name of the client's address as REMOTE_HOST", NULL),
+    KIND(split_path_info, NULL, "SCRIPT_NAME and PATH_INFO from the path", add_split_path_info),
+    KIND(file_endpoint, "file", "one script for every path", add_file_endpoint),
+    KIND(strip_prefix, "prefix", "take a prefix off the path", add_strip_prefix),
+    KIND(php_fs, NULL, "scripts below a folder", NULL),
+    KIND(files, NULL, "files below a folder", NULL),
+    KIND(filter_files, NULL, "files as the DATA of a filter", NULL),
+    KIND(try_files, NULL, "the first of several paths that is there", add_try_files),
+    KIND(rewrite, "pattern", "another path for those that match", add_rewrite),
+    BARE(auth_prepare, "make it a request to an authorizer", NULL),
+    KIND(authorize, NULL, "ask an authorizer", NULL),
+    KIND(set_param, "name", "one more param, whatever the client sent", add_set_param),
+    KIND(remove_param, "name", "one param less", add_remove_param),
+    KIND(header, "name", "a header field of the answer", add_header),
+    KIND(deny, NULL, "refuse the request", add_deny),
+    KIND(redirect, "to", "send the client elsewhere", add_redirect),
+    KIND(call, NULL, "send it to an application as it stands", NULL),
+    KIND(php, NULL, "PHP with all that it wants to be told", NULL),
+    KIND(application, NULL, "an application that gets the whole path as PATH_INFO", NULL),
+};
+
+const struct ferry_filter_kind *ferry_filter_kind(unsigned i)
+{
+    return i < COUNT(kinds) ? &kinds[i] : NULL;
+}
+
+const struct ferry_filter_kind *ferry_filter_kind_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    return NULL;
+}
