@@ -102,11 +102,12 @@ static int run_strip_prefix(struct ferry_session *s, void *filter, void *local)
         return -ENOMEM;
     ferry__put(ferry__put(mount, s->mount), prefix);
     s->mount = ferry_slice(mount, s->mount.len + prefix.len);
-    err = ferry_session_set_script(
-        s, &(struct ferry_script){.path_info = rest, .root = s->rq.document_root});
-    if (err == 0)
-        err = ferry_session_set_path(s, rest.len ? rest : FERRY_SLICE("/"));
-    return err < 0 ? err : FERRY_STEP_NEXT;
+    err = ferry_session_set_path(s, rest.len ? rest : FERRY_SLICE("/"));
+    if (err < 0)
+        return err;
+    s->rq.script_name = s->mount; /* unless a script is found */
+    s->rq.path_info = ferry_slice_first(s->path.path, rest.len);
+    return FERRY_STEP_NEXT;
 }
 
 int ferry_filters_strip_prefix(struct ferry_filters *f, const char *prefix)

@@ -13,6 +13,12 @@
         "root", FERRY_ARG_TEXT, false, NULL, "the folder; the site's root when it is not said"     \
     }
 
+#define PROJECT_ROOT                                                                               \
+    {                                                                                              \
+        "project_root", FERRY_ARG_BOOL, false, "off",                                              \
+            "the folder is the project itself: hide what such folders hold"                        \
+    }
+
 static const char *root_of(const struct ferry_arg_value *v, const char *root)
 {
     return v->set ? v->text : root;
@@ -79,7 +85,7 @@ static int add_header(struct ferry_filters *f, const struct ferry_arg_value *v, 
 /* -- what a path means ------------------------------------------------------------------------- */
 
 static const struct ferry_filter_arg split_path_info_args[] = {
-    {"suffixes", FERRY_ARG_LIST, false, "{\".php\"}", "how the names of scripts end"},
+    {"suffixes", FERRY_ARG_LIST, false, ".php", "how the names of scripts end"},
 };
 
 static int add_split_path_info(struct ferry_filters *f, const struct ferry_arg_value *v,
@@ -134,25 +140,67 @@ static int add_rewrite(struct ferry_filters *f, const struct ferry_arg_value *v,
 
 static const struct ferry_filter_arg php_fs_args[] = {
     ROOT,
-    {"index", FERRY_ARG_LIST, false, "{\"index.php\"}", "the scripts of folders"},
-    {"suffixes", FERRY_ARG_LIST, false, "{\".php\"}", "how the names of scripts end"},
-    {"front", FERRY_ARG_TEXT, false, NULL, "runs what is not there, such as /index.php"},
+    {"index", FERRY_ARG_LIST, false, "index.php index.html", "what a folder's address leads to"},
+    {"suffixes", FERRY_ARG_LIST, false, ".php", "how the names of scripts end"},
+    {"front", FERRY_ARG_TEXT, false, NULL, "runs for what is not there, such as /index.php"},
+    PROJECT_ROOT,
 };
+
+/* php_fs_args are here from v on. */
+static struct ferry_php_fs php_fs_of(const struct ferry_arg_value *v, const char *root)
+{
+    return (struct ferry_php_fs){
+        .root = root_of(&v[0], root),
+        .index = v[1].list,
+        .nindex = v[1].nlist,
+        .suffixes = v[2].list,
+        .nsuffixes = v[2].nlist,
+        .front = v[3].set ? v[3].text : NULL,
+        .project_root = v[4].number,
+    };
+}
+
+static int add_php_fs(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    struct ferry_php_fs o = php_fs_of(v, root);
+
+    return ferry_filters_php_fs(f, &o);
+}
 
 static const struct ferry_filter_arg files_args[] = {
     ROOT,
-    {"index", FERRY_ARG_LIST, false, "{\"index.html\"}", "the files of folders"},
+    {"index", FERRY_ARG_LIST, false, "index.html", "what a folder's address leads to"},
     {"hide", FERRY_ARG_LIST, false, NULL, "more suffixes of files that are never sent"},
+    PROJECT_ROOT,
 };
+
+static int add_files(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    return ferry_filters_files(f, &(struct ferry_files){
+                                      .root = root_of(&v[0], root),
+                                      .index = v[1].list,
+                                      .nindex = v[1].nlist,
+                                      .suffixes_hidden = v[2].list,
+                                      .nsuffixes_hidden = v[2].nlist,
+                                      .project_root = v[3].number,
+                                  });
+}
 
 static const struct ferry_filter_arg filter_files_args[] = {
     ROOT,
 };
 
+static int add_filter_files(struct ferry_filters *f, const struct ferry_arg_value *v,
+                            const char *root)
+{
+    return ferry_filters_filter_files(f, root_of(&v[0], root));
+}
+
 /* -- what decides ------------------------------------------------------------------------------ */
 
 static const struct ferry_filter_arg authorize_args[] = {
     {"application", FERRY_ARG_CLIENT, true, NULL, "the authorizer"},
+    {"script", FERRY_ARG_TEXT, false, NULL, "SCRIPT_FILENAME of it, where it is a script"},
     {"variables", FERRY_ARG_LIST, false, NULL, "names that only the authorizer may set"},
     {"as_fields", FERRY_ARG_BOOL, false, "off", "variables become header fields too"},
     {"cache_key", FERRY_ARG_TEXT, false, NULL,
@@ -194,17 +242,38 @@ static const struct ferry_filter_arg call_args[] = {
     {"application", FERRY_ARG_CLIENT, true, NULL, "which one"},
 };
 
+static int add_call(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    return ferry_filters_call(f, v[0].client);
+}
+
 static const struct ferry_filter_arg php_args[] = {
     {"application", FERRY_ARG_CLIENT, true, NULL, "which one"},
     ROOT,
-    {"index", FERRY_ARG_LIST, false, "{\"index.php\"}", "the scripts of folders"},
-    {"suffixes", FERRY_ARG_LIST, false, "{\".php\"}", "how the names of scripts end"},
-    {"front", FERRY_ARG_TEXT, false, "/index.php", "runs what is not there; \"\" for none"},
+    {"index", FERRY_ARG_LIST, false, "index.php index.html", "what a folder's address leads to"},
+    {"suffixes", FERRY_ARG_LIST, false, ".php", "how the names of scripts end"},
+    {"front", FERRY_ARG_TEXT, false, "/index.php", "runs for what is not there; \"\" for none"},
+    PROJECT_ROOT,
 };
+
+static int add_php(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    struct ferry_php_fs o = php_fs_of(v + 1, root);
+
+    return ferry_filters_php(f, v[0].client, &o);
+}
 
 static const struct ferry_filter_arg application_args[] = {
     {"application", FERRY_ARG_CLIENT, true, NULL, "which one"},
 };
+
+static int add_application(struct ferry_filters *f, const struct ferry_arg_value *v,
+                           const char *root)
+{
+    (void)root;
+    return ferry_filters_application(f, v[0].client);
+}
 
 /* -- the table --------------------------------------------------------------------------------- */
 
@@ -224,21 +293,22 @@ static const struct ferry_filter_kind kinds[] = {
     KIND(split_path_info, NULL, "SCRIPT_NAME and PATH_INFO from the path", add_split_path_info),
     KIND(file_endpoint, "file", "one script for every path", add_file_endpoint),
     KIND(strip_prefix, "prefix", "take a prefix off the path", add_strip_prefix),
-    KIND(php_fs, NULL, "scripts below a folder", NULL),
-    KIND(files, NULL, "files below a folder", NULL),
-    KIND(filter_files, NULL, "files as the DATA of a filter", NULL),
+    KIND(php_fs, "root", "scripts below a folder", add_php_fs),
+    KIND(files, "root", "files below a folder", add_files),
+    KIND(filter_files, "root", "files as the DATA of a filter", add_filter_files),
     KIND(try_files, NULL, "the first of several paths that is there", add_try_files),
     KIND(rewrite, "pattern", "another path for those that match", add_rewrite),
     BARE(auth_prepare, "make it a request to an authorizer", NULL),
-    KIND(authorize, NULL, "ask an authorizer", NULL),
+    KIND(authorize, "application", "ask an authorizer", NULL),
     KIND(set_param, "name", "one more param, whatever the client sent", add_set_param),
     KIND(remove_param, "name", "one param less", add_remove_param),
     KIND(header, "name", "a header field of the answer", add_header),
-    KIND(deny, NULL, "refuse the request", add_deny),
+    KIND(deny, "status", "refuse the request", add_deny),
     KIND(redirect, "to", "send the client elsewhere", add_redirect),
-    KIND(call, NULL, "send it to an application as it stands", NULL),
-    KIND(php, NULL, "PHP with all that it wants to be told", NULL),
-    KIND(application, NULL, "an application that gets the whole path as PATH_INFO", NULL),
+    KIND(call, "application", "send it to an application as it stands", add_call),
+    KIND(php, "application", "PHP with all that it wants to be told", add_php),
+    KIND(application, "application", "an application that gets the whole path as PATH_INFO",
+         add_application),
 };
 
 const struct ferry_filter_kind *ferry_filter_kind(unsigned i)

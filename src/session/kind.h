@@ -23,7 +23,8 @@ struct ferry_filter_arg {
     const char *name;
     enum ferry_arg_type type;
     bool required;
-    const char *fallback; /* as it would be written; NULL: unset */
+    const char *fallback; /* as it would be written, a list's texts with blanks between them; NULL:
+                             unset */
     const char *help;     /* one line */
 };
 

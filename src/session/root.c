@@ -175,6 +175,11 @@ int ferry__session_root_run(struct ferry_session *s, struct ferry_session_root *
     memcpy(root->script, real.p, real.len);
     s->rq.script_filename = ferry_slice(root->script, real.len);
     s->rq.script_name = route->script_name;
+    if (s->mount.len) {
+        err = ferry__session_script_name(s, route->script_name, &s->rq.script_name);
+        if (err < 0)
+            return err;
+    }
     s->rq.path_info = route->path_info;
     s->rq.document_root = root->docroot.real;
     s->script = FERRY_SCRIPT_SET;

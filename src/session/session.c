@@ -428,16 +428,15 @@ int ferry_session_remove_param(struct ferry_session *s, struct ferry_slice name)
 }
 
 /* An application below a prefix is to know its own address. */
-static int set_script_name(struct ferry_session *s, struct ferry_slice name)
+int ferry__session_script_name(struct ferry_session *s, struct ferry_slice name,
+                               struct ferry_slice *out)
 {
     char *to;
 
-    if (!s->mount.len)
-        return set_text(s, &s->rq.script_name, name);
-    to = ferry_session_alloc(s, s->mount.len + name.len);
+    to = ferry_session_alloc(s, s->mount.len + name.len + 1);
     if (!to)
         return -ENOMEM;
-    s->rq.script_name = ferry_slice(to, s->mount.len + name.len);
+    *out = ferry_slice(to, s->mount.len + name.len);
     ferry__put(ferry__put(to, s->mount), name);
     return 0;
 }
@@ -448,7 +447,7 @@ int ferry_session_set_script(struct ferry_session *s, const struct ferry_script 
 
     s->script = FERRY_SCRIPT_SET;
     if (err == 0)
-        err = set_script_name(s, script->name);
+        err = ferry__session_script_name(s, script->name, &s->rq.script_name);
     if (err == 0)
         err = set_text(s, &s->rq.path_info, script->path_info);
     return err == 0 ? set_text(s, &s->rq.document_root, script->root) : err;

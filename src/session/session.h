@@ -204,6 +204,12 @@ static inline bool ferry_session_edits(const struct ferry_session *s)
     return s->nedits || s->answer_hooks;
 }
 
+/* SCRIPT_NAME of a script by its path, with what strip_prefix took off before it; in the session's
+ * memory. 0 or -ENOMEM. */
+FERRY_MUST_CHECK
+int ferry__session_script_name(struct ferry_session *, struct ferry_slice path,
+                               struct ferry_slice *out);
+
 /* The next filter, from the host, after a judge has said FERRY_STEP_NEXT and the answer is over. */
 void ferry_session_resume(struct ferry_session *);
 
