@@ -119,7 +119,8 @@ int ferry_filters_strip_prefix(struct ferry_filters *f, const char *prefix)
 
     if (text.len && text.p[text.len - 1] == '/')
         text.len--;
-    if (!text.len || text.p[0] != '/' || memmem(text.p, text.len, "//", 2))
+    if (text.len < 2 || text.p[0] != '/' || text.p[text.len - 1] == '/' ||
+        memmem(text.p, text.len, "//", 2))
         return ferry_filters_refuse(f, "strip_prefix: \"%.60s\" is no prefix such as /shop",
                                     prefix ? prefix : "");
     p = calloc(1, sizeof *p + text.len);
