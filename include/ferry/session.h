@@ -73,6 +73,7 @@ const char *ferry_filters_why(const struct ferry_filters *);
  * -------------------------------------------------------------------------------------------------
  */
 
+/* The request line and the connection, as they came in. */
 struct ferry_slice ferry_session_method(const struct ferry_session *);
 struct ferry_slice ferry_session_target(const struct ferry_session *); /* raw, as it was sent */
 struct ferry_slice ferry_session_path(const struct ferry_session *);  /* decoded; begins with '/' */
@@ -128,6 +129,7 @@ struct ferry_script {
 };
 int ferry_session_set_script(struct ferry_session *, const struct ferry_script *);
 
+/* REMOTE_USER, empty for none; and the role it is asked to play, a responder's at first. */
 int ferry_session_set_remote_user(struct ferry_session *, struct ferry_slice user);
 void ferry_session_set_role(struct ferry_session *, enum ferry_role);
 
@@ -201,10 +203,13 @@ struct ferry_remote_host {
 int ferry_filters_remote_host(struct ferry_filters *, const struct ferry_remote_host *);
 
 /* "/app.php/rest" becomes SCRIPT_NAME /app.php and PATH_INFO /rest: the first segment that ends in
- * one of the suffixes, and is followed by a slash or by nothing. No file is looked for. */
+ * one of the suffixes (n == 0: .php), and is followed by a slash or by nothing. No file is looked
+ * for; a path without such a segment goes on as it is. */
 int ferry_filters_split_path_info(struct ferry_filters *, const char *const *suffixes, unsigned n);
 
-/* Every request runs this one file, which an application elsewhere may have where we have none. */
+/* Every request runs this one file, which an application elsewhere may have where we have none:
+ * SCRIPT_NAME is "/" and its name, DOCUMENT_ROOT its folder, PATH_INFO the request's path (behind
+ * SCRIPT_NAME, if it begins with that). REQUEST_URI goes without what strip_prefix took off. */
 int ferry_filters_file_endpoint(struct ferry_filters *, const char *file);
 
 /*
@@ -242,8 +247,8 @@ struct ferry_files {
 };
 int ferry_filters_files(struct ferry_filters *, const struct ferry_files *);
 
-/* "/prefix/x" becomes "/x", and the prefix SCRIPT_NAME where no script is found later; other paths
- * are answered 404. */
+/* "/prefix/x" becomes "/x", and the prefix SCRIPT_NAME where no script is found later, or what
+ * SCRIPT_NAME begins with where one is; other paths are answered 404. */
 int ferry_filters_strip_prefix(struct ferry_filters *, const char *prefix);
 
 /* The filter role: the file of this path below the root is its DATA. 404 when there is none, 403
@@ -280,24 +285,34 @@ struct ferry_authorize {
 int ferry_filters_authorize(struct ferry_filters *, struct ferry_client *,
                             const struct ferry_authorize *);
 
+/* A param with this value, whatever the client or another filter says, and none of that name. The
+ * value may hold the variables of docs/configuration.md; "$$" is a dollar. CONTENT_LENGTH cannot be
+ * set. */
 int ferry_filters_set_param(struct ferry_filters *, const char *name, const char *value);
 int ferry_filters_remove_param(struct ferry_filters *, const char *name);
 
-/* A header field of the answer: instead of those of its name. NULL removes. */
+/* A header field of the answer, whoever gives it: instead of those of its name. The value may hold
+ * variables; NULL removes. FERRY_EUSAGE for fields that frame the message. */
 int ferry_filters_header(struct ferry_filters *, const char *name, const char *value);
 
+/* Answers with the error page of this status, 400 to 599; `why` is one sentence for a person, at
+ * most 500 bytes, or NULL. */
 int ferry_filters_deny(struct ferry_filters *, int status, const char *why);
 
-/* `to` may hold the variables of docs/configuration.md, such as "https://$host$uri". */
+/* Answers with 301, 302, 303, 307 or 308. `to` may hold variables, as in "https://$host$uri", which
+ * are escaped as a URL wants it, and whole behind a '='. It leads to a host that it names, or stays
+ * on this one: texts by which a client could choose another are FERRY_EUSAGE. */
 int ferry_filters_redirect(struct ferry_filters *, int status, const char *to);
 
-/* The first of these paths that names a file below the root becomes the path; the last one always
- * does, or is a status: "=404". They may hold variables. */
+/* The first of these paths that names a file below the root, or with a slash at its end a folder,
+ * becomes the path; the last one always does, or is a status: "=404". They may hold variables, as
+ * in "$path", "/index.php?$query"; one with a '?' replaces the query. */
 int ferry_filters_try_files(struct ferry_filters *, const char *root, const char *const *paths,
                             unsigned n);
 
-/* A path that matches this extended regular expression becomes `to`, where $1 to $9 are its groups;
- * a query in `to` replaces the request's. */
+/* A path that matches this extended regular expression of POSIX (without back-references) becomes
+ * `to`, where $1 to $9 are its groups, and other variables may stand; a query in `to` replaces the
+ * request's. What is no path then is answered 404. */
 int ferry_filters_rewrite(struct ferry_filters *, const char *pattern, const char *to);
 
 /* Sends the request to an application as it stands. The end of most chains. */
