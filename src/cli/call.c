@@ -68,6 +68,7 @@ static const char help_text[] =
     "      --parallel N             so many at once (1)\n"
     "      --keep                   on kept connections, not one for each request\n"
     "      --report text|json       how it is told\n"
+    "      --io uring|epoll|auto    the event loop (auto)\n"
     "  -h, --help                   this text\n"
     "\n"
     "Exits with 0 when there was an answer, 1 when not (with -f: or one of status 400 or more),\n"
@@ -93,6 +94,7 @@ enum {
     OPT_PARALLEL,
     OPT_KEEP,
     OPT_REPORT,
+    OPT_IO,
 };
 
 static const char letters[] = "X:H:d:F:T:GIA:u:b:e:io:fvsm:h";
@@ -131,6 +133,7 @@ static const struct option long_options[] = {
     {"parallel", required_argument, NULL, OPT_PARALLEL},
     {"keep", no_argument, NULL, OPT_KEEP},
     {"report", required_argument, NULL, OPT_REPORT},
+    {"io", required_argument, NULL, OPT_IO},
     {"help", no_argument, NULL, 'h'},
     {0},
 };
@@ -197,6 +200,19 @@ static int take_report(struct ferry_cli_call *call, const char *text)
     call->report_json = strcmp(text, "json") == 0;
     call->is_load = true;
     return 0;
+}
+
+static int take_io(struct ferry_cli_call *call, const char *text)
+{
+    static const char *const names[] = {
+        [FERRY_IO_AUTO] = "auto", [FERRY_IO_URING] = "uring", [FERRY_IO_EPOLL] = "epoll"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(text, names[i]) == 0) {
+            call->io = (enum ferry_io)i;
+            return 0;
+        }
+    return usage_error("--io", text, "must be uring, epoll or auto");
 }
 
 static int take_data(struct ferry_cli_call *call, int c)
@@ -299,6 +315,8 @@ static int take_option(struct ferry_cli_call *call, int c)
         return take_number("--parallel", optarg, PARALLEL_MAX, &call->parallel);
     case OPT_REPORT:
         return take_report(call, optarg);
+    case OPT_IO:
+        return take_io(call, optarg);
     case OPT_ROLE:
         return 0; /* known by now */
     default:

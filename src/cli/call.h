@@ -17,6 +17,7 @@ struct ferry_cli_call {
     bool records, values;
     bool keep, report_json, is_load;
     unsigned long long repeat, parallel;
+    enum ferry_io io;
     unsigned total_ms, connect_ms;
 };
 

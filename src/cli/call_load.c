@@ -445,7 +445,7 @@ int ferry_cli_call_load(struct ferry_cli_call *call)
         l->request.body = &call->draft.body;
         l->request.data = call->draft.role == FERRY_FILTER ? &call->draft.data : NULL;
         l->lanes = calloc(call->parallel, sizeof *l->lanes);
-        err = l->lanes ? ferry_loop_new(FERRY_IO_AUTO, &l->loop) : -ENOMEM;
+        err = l->lanes ? ferry_loop_new(call->io, &l->loop) : -ENOMEM;
     }
     if (err == 0)
         err = run(l);

@@ -382,7 +382,7 @@ static int run(struct once *o, bool values)
         .body = &o->call->draft.body,
         .data = o->call->draft.role == FERRY_FILTER ? &o->call->draft.data : NULL,
     };
-    int err = ferry_loop_new(FERRY_IO_AUTO, &o->loop);
+    int err = ferry_loop_new(o->call->io, &o->loop);
 
     if (err == 0)
         err = start_records(o);
