@@ -246,14 +246,16 @@ void ferry_exchange_start(struct ferry_exchange *);
  * Bytes for STDIN, copied; also before the exchange has started, and while it waits for a
  * connection: they are kept then. 1: more may be written; 0: taken, but wait for `writable` before
  * more; or FERRY_EUSAGE behind the end, FERRY_ECLOSED when the answer is complete and nobody reads
- * any more. The stream must be ended: a request without a body ends it at once. A request whose
- * body breaks off is cancelled, never ended.
+ * any more, -ENOMEM or the -errno of the file that a long body waits in: then nothing was taken.
+ * The stream must be ended: a request without a body ends it at once. A request whose body breaks
+ * off is cancelled, never ended.
  */
 int ferry_exchange_write(struct ferry_exchange *, const void *p, size_t n);
 int ferry_exchange_end(struct ferry_exchange *);
 
 /* The DATA stream of a filter, behind STDIN in the same way; or all of it from a file: len bytes
- * from its offset off on; takes over fd, also on failure. */
+ * from its offset off on, and its end; takes over fd, also on failure. A file that turns out to be
+ * shorter cancels the exchange (FERRY_ECUT). */
 int ferry_exchange_write_data(struct ferry_exchange *, const void *p, size_t n);
 int ferry_exchange_end_data(struct ferry_exchange *);
 int ferry_exchange_data_file(struct ferry_exchange *, int fd, int64_t off, uint64_t len);
@@ -303,9 +305,10 @@ struct ferry_answer {
 };
 
 /*
- * Sends a request and waits for its answer, on a loop of its own that the client keeps for this;
- * from any thread, one after the other. 0 and *out, to be freed, whatever the application said,
- * also when it failed: look at its outcome; or -ENOMEM, FERRY_ELIMIT or -errno, and *out is NULL.
+ * Sends a request and waits for its answer, on a loop of its own; from any thread, threads_max at
+ * once. Its connection is closed afterwards: nobody would look after it until the next fetch. 0 and
+ * *out, to be freed, whatever the application said, also when it failed: look at its outcome; or
+ * -ENOMEM, FERRY_ELIMIT or -errno, and *out is NULL.
  */
 FERRY_MUST_CHECK
 int ferry_client_fetch(struct ferry_client *, const struct ferry_fetch *,
