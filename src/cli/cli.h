@@ -21,6 +21,7 @@ typedef int (*ferry_command_fn)(int argc, char **argv);
 int ferry_cli_serve(int argc, char **argv);
 int ferry_cli_spawn(int argc, char **argv);
 int ferry_cli_call(int argc, char **argv);
+int ferry_cli_trace(int argc, char **argv);
 int ferry_cli_check(int argc, char **argv); /* and with --gateway: */
 int ferry_cli_check_gateway(int argc, char **argv);
 

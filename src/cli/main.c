@@ -26,6 +26,8 @@ static const struct {
     {"call", ferry_cli_call, "send a request to a FastCGI application by hand, once or often"},
     {"check", ferry_cli_check,
      "check a FastCGI application, or a web server, against the specification"},
+    {"trace", ferry_cli_trace,
+     "stand between a web server and an application, and show every request"},
     {"help", help, "show this, or the help of a command"},
     {"version", version, "show the version"},
 };
