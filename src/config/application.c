@@ -298,7 +298,7 @@ int ferry__read_application(struct ferry__reader *r, void *block, const struct f
     a->name = name;
     a->place = node->place;
     ferry__block_fill(r, FERRY__BLOCK_APPLICATION, a, node->children, "in an application");
-    if (r->nmessages == before)
+    if (r->sound && r->nmessages == before)
         check(r, a, node);
     if (a->client.ping && strcmp(a->client.ping, "values") == 0)
         a->client.ping = "";

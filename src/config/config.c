@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/slice.h"
+#include "config/lex.h"
 #include "config/private.h"
 
 #define PIECE 16384
@@ -153,28 +154,29 @@ static int set(struct ferry_config *c, struct ferry_config_filter *f, unsigned i
     return 0;
 }
 
-/* A fallback may be a list: "index.html index.htm". */
+/* A fallback is written as in a file: "30s", "{ index.php, index.html }". */
 static int set_fallback(struct ferry_config *c, struct ferry_config_filter *f, unsigned i)
 {
     const struct ferry_filter_arg *arg = &f->kind->args[i];
-    char word[256];
+    struct ferry__lexer lexer;
+    struct ferry__token t;
     const char *why;
+    char word[256];
     int err = 0;
 
     if (!arg->fallback)
         return 0;
     if (arg->type != FERRY_ARG_LIST)
         return set(c, f, i, arg->fallback, &why);
-    for (const char *at = arg->fallback; *at && err == 0;) {
-        size_t n = strcspn(at, " ");
-
-        if (n && n < sizeof word) {
-            memcpy(word, at, n);
-            word[n] = 0;
+    ferry__lexer_init(&lexer, ferry_slice_z(arg->fallback));
+    do {
+        ferry__lexer_next(&lexer, &t);
+        if ((t.type == FERRY__TOKEN_WORD || t.type == FERRY__TOKEN_STRING) &&
+            t.raw.len < sizeof word) {
+            ferry__token_text(&t, word);
             err = set(c, f, i, word, &why);
         }
-        at += n + (at[n] == ' ');
-    }
+    } while (err == 0 && t.type != FERRY__TOKEN_END);
     return err;
 }
 
@@ -196,9 +198,15 @@ int ferry__filter_init(struct ferry_config *c, struct ferry_config_filter *f,
 int ferry__filter_set(struct ferry_config *c, struct ferry_config_filter *f, unsigned i,
                       const char *text, bool more, const char **why)
 {
+    struct ferry_arg_value before = f->values[i];
+    int err;
+
     if (!more)
         f->values[i] = (struct ferry_arg_value){0};
-    return set(c, f, i, text, why);
+    err = set(c, f, i, text, why);
+    if (err < 0)
+        f->values[i] = before;
+    return err;
 }
 
 struct ferry_config_filter *
@@ -222,13 +230,15 @@ int ferry_config_filter_set(struct ferry_config *c, struct ferry_config_filter *
                             const char *value)
 {
     const char *why;
-    bool more;
+    int err;
 
     for (unsigned i = 0; i < f->kind->nargs; i++)
         if (strcmp(f->kind->args[i].name, arg) == 0) {
-            more = f->said & (uint64_t)1 << i;
-            f->said |= (uint64_t)1 << i;
-            return ferry__filter_set(c, f, i, value, more && f->values[i].nlist, &why);
+            /* The first takes the place of a list's fallback. */
+            err = ferry__filter_set(c, f, i, value, (f->said >> i & 1) && f->values[i].nlist, &why);
+            if (err == 0)
+                f->said |= (uint64_t)1 << i;
+            return err;
         }
     return FERRY_EUSAGE;
 }

@@ -145,6 +145,11 @@ int ferry_config_filter_set(struct ferry_config *, struct ferry_config_filter *,
 /* Writes it as a file that reads the same; `all` with the defaults that were not said. */
 void ferry_config_print(const struct ferry_config *, bool all, FILE *);
 
+/* What can be said in a file: all settings and filters with their defaults and what they are for,
+ * as text for people, or as JSON. 0 or -ENOMEM. */
+FERRY_MUST_CHECK
+int ferry_config_keys(bool json, FILE *);
+
 /* Lays the text of a file out anew: indented, blanks in their places, comments kept. 0, or
  * FERRY_EUSAGE with `place` and `why` when its blocks or quotes do not close. */
 FERRY_MUST_CHECK

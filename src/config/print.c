@@ -83,7 +83,6 @@ static void list(const struct ferry__printer *p, const char *const *values, unsi
         }
         fputs(" }", p->to);
     }
-    fputc('\n', p->to);
 }
 
 static void begin(struct ferry__printer *p)
@@ -189,6 +188,7 @@ static void print_argv(struct ferry__printer *p, const char *setting_name, const
         n++;
     name(p, setting_name);
     list(p, argv, n);
+    fputc('\n', p->to);
 }
 
 void ferry__print_spawn(struct ferry__printer *p, const void *block, bool all)
@@ -272,6 +272,7 @@ void ferry__print_listen(struct ferry__printer *p, const void *block, bool all)
         return;
     name(p, "listen");
     list(p, s->listen, s->nlisten);
+    fputc('\n', p->to);
 }
 
 void ferry__print_params(struct ferry__printer *p, const void *block, bool all)
@@ -307,17 +308,16 @@ void ferry__print_error_pages(struct ferry__printer *p, const void *block, bool 
     }
 }
 
-static void print_arg(struct ferry__printer *p, const struct ferry_config_filter *f, unsigned i)
+static void arg_value(struct ferry__printer *p, const struct ferry_config_filter *f, unsigned i)
 {
     const struct ferry_filter_arg *arg = &f->kind->args[i];
     const struct ferry_arg_value *v = &f->values[i];
     char out[FERRY__VALUE_MAX];
 
-    name(p, arg->name);
     switch (arg->type) {
     case FERRY_ARG_LIST:
         list(p, v->list, v->nlist);
-        return;
+        break;
     case FERRY_ARG_TEXT:
         word(p, v->text);
         break;
@@ -338,7 +338,6 @@ static void print_arg(struct ferry__printer *p, const struct ferry_config_filter
         ferry__value_put_size((uint64_t)v->number, out);
         fputs(out, p->to);
     }
-    fputc('\n', p->to);
 }
 
 /* The argument that stands as the title of its block, or nargs. */
@@ -346,8 +345,8 @@ static unsigned title_of(const struct ferry_config_filter *f, bool all)
 {
     for (unsigned i = 0; f->kind->title && i < f->kind->nargs; i++)
         if (strcmp(f->kind->args[i].name, f->kind->title) == 0 &&
-            f->kind->args[i].type == FERRY_ARG_TEXT && f->values[i].set &&
-            (all || f->said >> i & 1))
+            (f->kind->args[i].type == FERRY_ARG_TEXT || f->kind->args[i].type == FERRY_ARG_INT) &&
+            f->values[i].set && (all || f->said >> i & 1))
             return i;
     return f->kind->nargs;
 }
@@ -360,14 +359,16 @@ static void print_filter(struct ferry__printer *p, const struct ferry_config_fil
     fputs(f->kind->name, p->to);
     if (title < f->kind->nargs) {
         fputc(' ', p->to);
-        word(p, f->values[title].text);
+        arg_value(p, f, title);
     }
     for (unsigned i = 0; i < f->kind->nargs; i++) {
         if (i == title || !f->values[i].set || !(all || f->said >> i & 1))
             continue;
         if (n++ == 0)
             begin(p);
-        print_arg(p, f, i);
+        name(p, f->kind->args[i].name);
+        arg_value(p, f, i);
+        fputc('\n', p->to);
     }
     if (n)
         end(p);

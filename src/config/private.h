@@ -57,7 +57,8 @@ struct ferry__reader {
     unsigned nfiles;
     struct ferry__message *messages; /* in their order */
     unsigned nmessages;
-    int err; /* the first that ends all: -ENOMEM, or that of the file itself */
+    bool sound; /* the tree is whole: what is not in it is missing */
+    int err;    /* the first that ends all: -ENOMEM, or that of the file itself */
 };
 
 /* Memory that goes with the configuration, or NULL and r->err. */

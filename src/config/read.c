@@ -298,13 +298,10 @@ int ferry_config_read(const char *file, struct ferry_config **out, ferry_config_
     if (!r.config)
         return -ENOMEM;
     tree = ferry__tree_read(&r, file);
+    r.sound = r.nmessages == 0;
     if (!r.err) {
-        /* What a slip left out of the tree is not missing, so the whole is looked at only if it is
-         * whole. */
-        bool sound = r.nmessages == 0;
-
         ferry__block_fill(&r, FERRY__BLOCK_TOP, r.config, tree, "at the top of a configuration");
-        if (sound && !r.err)
+        if (r.sound && !r.err)
             ferry__config_check(&r);
     }
     if (r.err != -ENOMEM)

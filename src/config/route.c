@@ -110,10 +110,12 @@ static void fill_filter(struct ferry__reader *r, struct ferry_config_filter *f,
     }
     for (const struct ferry__node *at = node->children; at && !r->err; at = at->next)
         fill_arg(r, f, at);
-    for (unsigned i = 0; i < kind->nargs && r->nmessages == before; i++)
+    for (unsigned i = 0; i < kind->nargs && r->sound && r->nmessages == before; i++)
         if (kind->args[i].required && !f->values[i].set)
             ferry__reader_say(r, node->place, "the filter '%s' needs '%s': %s", kind->name,
                               kind->args[i].name, kind->args[i].help);
+    if (r->nmessages > before)
+        f->values = NULL; /* not to be tried */
 }
 
 static void say_unknown(struct ferry__reader *r, const struct ferry__node *node)
@@ -184,6 +186,48 @@ static void check_applications(struct ferry__reader *r, const struct ferry_confi
         ferry__reader_say(r, f->place, "there is no application '%.60s'%s%s%s", name,
                           meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
     }
+}
+
+#define ARGS_MAX 64
+
+/* Regular expressions, statuses, paths: the filter itself knows what it can do. */
+static void check_filter(struct ferry__reader *r, const struct ferry_config_site *site,
+                         const struct ferry_config_filter *f, struct ferry_client *any)
+{
+    struct ferry_arg_value values[ARGS_MAX] = {0};
+    struct ferry_filters *chain = ferry_filters_new();
+    int err = chain ? 0 : -ENOMEM;
+
+    for (unsigned i = 0; f->values && i < f->kind->nargs && i < ARGS_MAX; i++) {
+        values[i] = f->values[i];
+        if (f->kind->args[i].type == FERRY_ARG_CLIENT)
+            values[i].client = any;
+    }
+    if (!err && f->values && f->kind->add)
+        err = f->kind->add(chain, values, site->root);
+    if (err == -ENOMEM)
+        r->err = err;
+    else if (err < 0)
+        ferry__reader_say(r, f->place, "%s",
+                          err == FERRY_EUSAGE ? ferry_filters_why(chain) : ferry_strerror(err));
+    ferry_filters_free(chain);
+}
+
+static void check_filters(struct ferry__reader *r, const struct ferry_config_site *site)
+{
+    struct ferry_client *any;
+
+    if (ferry_client_new(&(struct ferry_client_opts){FERRY_CLIENT_OPTS_SIZE, .address = "/any"},
+                         &any) < 0) {
+        r->err = -ENOMEM;
+        return;
+    }
+    for (unsigned i = 0; i < site->nroutes; i++)
+        for (unsigned f = 0; f < site->routes[i].nfilters && !r->err; f++) {
+            check_applications(r, &site->routes[i].filters[f]);
+            check_filter(r, site, &site->routes[i].filters[f], any);
+        }
+    ferry_client_free(any);
 }
 
 /* An address in its one form, whichever way it was written. */
@@ -275,14 +319,12 @@ void ferry__config_check(struct ferry__reader *r)
 
     for (const struct ferry__config_file *f = r->files; f; f = f->next)
         top.file = f->name;
-    if (c->nsites == 0)
+    if (c->nsites == 0 && r->nmessages == 0)
         ferry__reader_say(r, top, "there is no site, so nothing would be served");
-    for (unsigned s = 0; s < c->nsites; s++) {
+    for (unsigned s = 0; s < c->nsites && !r->err; s++) {
         for (unsigned before = 0; before < s; before++)
             check_sites(r, &c->sites[before], &c->sites[s]);
-        for (unsigned i = 0; i < c->sites[s].nroutes; i++)
-            for (unsigned f = 0; f < c->sites[s].routes[i].nfilters; f++)
-                check_applications(r, &c->sites[s].routes[i].filters[f]);
+        check_filters(r, &c->sites[s]);
     }
     check_listeners(r);
 }

@@ -130,7 +130,7 @@ static const struct ferry__setting site[] = {
     SETTING("body-max", SIZE, body_max, "1G", "the largest body of a request", .min = 1),
     OTHER("error-page", "STATUS... { file = FILE }", NULL, error_page, error_pages,
           "a page of your own for these errors", .block = true, .many = true),
-    SETTING("access-log", PATH, access_log, "off", "the file of the access log; -: standard output",
+    SETTING("access-log", PATH, access_log, "off", "the file of the access log; -: standard error",
             .choices = log_words),
     SETTING("log-format", CHOICE, log_format, "combined", "how its lines look",
             .choices = log_formats),

@@ -252,7 +252,7 @@ int ferry__read_site(struct ferry__reader *r, void *block, const struct ferry__n
     s->place = node->place;
     read_names(r, s, node);
     ferry__block_fill(r, FERRY__BLOCK_SITE, s, node->children, "in a site");
-    if (r->nmessages > before)
+    if (!r->sound || r->nmessages > before)
         return FERRY_EUSAGE;
     if (!s->nlisten)
         ferry__reader_say(r, node->place, "this site needs 'listen', its address");

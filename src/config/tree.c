@@ -138,6 +138,7 @@ static bool parse_list(struct parser *p, struct ferry__node *node)
             else
                 ferry__reader_say(p->r, place(p), "a %s is expected in this list, not %s",
                                   comma ? "value" : "',' or '}'", shown(p, word));
+            node->list = node->ntexts > 0; /* that there is none was said */
             /* The list most likely ends at the next brace, whatever stands before it. */
             while (p->token.type != FERRY__TOKEN_CLOSE && p->token.type != FERRY__TOKEN_OPEN &&
                    p->token.type != FERRY__TOKEN_END)
@@ -241,21 +242,21 @@ static void parse_statement(struct parser *p, unsigned line, struct ferry__node 
 {
     struct ferry__node *node = ferry__reader_alloc(p->r, sizeof *node);
     struct ferry__text *titles = NULL;
-    bool beside = p->token.line == line && !p->token.first;
+    bool beside = p->token.line == line && !p->token.first, include;
 
     if (!node || !(node->name = text(p))) {
         p->token.type = FERRY__TOKEN_END;
         return;
     }
     node->place = place(p);
+    include = strcmp(node->name, "include") == 0;
     next(p);
-    while (is_text(p) && p->token.line == node->place.line)
+    while (is_text(p) && p->token.line == node->place.line && !(include && node->ntexts))
         if (add_text(p, node, &titles))
             next(p);
         else
             return;
-    if (strcmp(node->name, "include") == 0 && p->token.type != FERRY__TOKEN_EQUALS &&
-        p->token.type != FERRY__TOKEN_OPEN) {
+    if (include && p->token.type != FERRY__TOKEN_EQUALS && p->token.type != FERRY__TOKEN_OPEN) {
         parse_include(p, node, tail, head);
     } else if (p->token.type == FERRY__TOKEN_EQUALS && !node->ntexts) {
         parse_value(p, node);

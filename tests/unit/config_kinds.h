@@ -28,11 +28,30 @@ static const struct ferry_filter_arg test_header_args[] = {
     {"value", FERRY_ARG_TEXT, .help = "its value; unset: remove"},
 };
 
+static int test_add_header(struct ferry_filters *f, const struct ferry_arg_value *v,
+                           const char *root)
+{
+    if (strcmp(v[0].text, "Bad") == 0)
+        return ferry_filters_refuse(f, "header: '%s' below %s", v[0].text, root ? root : "nothing");
+    return 0;
+}
+
+static int test_add_call(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    return v[0].client ? 0 : ferry_filters_refuse(f, "no client");
+}
+
 static const struct ferry_filter_kind test_kinds[] = {
     {.name = "every", .help = "takes all", .args = test_every_args, .nargs = 7},
     {.name = "basic_params", .help = "takes none"},
-    {.name = "call", .help = "calls", .args = test_call_args, .nargs = 1},
-    {.name = "header", .title = "name", .help = "a field", .args = test_header_args, .nargs = 2},
+    {.name = "call", .help = "calls", .args = test_call_args, .nargs = 1, .add = test_add_call},
+    {.name = "header",
+     .title = "name",
+     .help = "a field",
+     .args = test_header_args,
+     .nargs = 2,
+     .add = test_add_header},
 };
 
 const struct ferry_filter_kind *ferry_filter_kind(unsigned i)

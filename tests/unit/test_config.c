@@ -2,106 +2,13 @@
 #include "config/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "config_kinds.h"
+#include "config_files.h"
 #include "support.h"
-
-/* -- a folder with files ---------------------------------------------------------------------- */
-
-static char folder[64], told[65536];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/ferry-config-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static const char *at(const char *name)
-{
-    static char path[256];
-
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static int remove_folder(void **state)
-{
-    static const char *const names[] = {"f", "a", "b", "c", "conf.d/1.conf", "conf.d/2.conf"};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        unlink(at(names[i]));
-    rmdir(at("conf.d"));
-    return rmdir(folder);
-}
-
-static void put_bytes(const char *name, const char *text, size_t n)
-{
-    FILE *f = fopen(at(name), "w");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void put(const char *name, const char *text)
-{
-    put_bytes(name, text, strlen(text));
-}
-
-/* "LINE: TEXT" for the first file, "NAME:LINE: TEXT" for others. */
-static void tell(void *arg, const struct ferry_config_place *place, const char *text)
-{
-    size_t n = strlen(told);
-    const char *slash = place->file ? strrchr(place->file, '/') : NULL;
-    bool first = slash && strcmp(slash, "/f") == 0;
-
-    (void)arg;
-    snprintf(told + n, sizeof told - n, "%s%s%u: %s\n",
-             first   ? ""
-             : slash ? slash + 1
-                     : "?",
-             first ? "" : ":", place->line, text);
-}
-
-static int read_file(const char *name, struct ferry_config **out)
-{
-    told[0] = 0;
-    return ferry_config_read(at(name), out, tell, NULL);
-}
-
-static struct ferry_config *good(const char *text)
-{
-    struct ferry_config *c;
-
-    put("f", text);
-    if (read_file("f", &c) != 0)
-        fail_msg("%s\nwas refused: %s", text, told);
-    assert_string_equal(told, "");
-    return c;
-}
-
-static char *printed(const struct ferry_config *c, bool all)
-{
-    char *text = NULL;
-    size_t n;
-    FILE *f = open_memstream(&text, &n);
-
-    assert_non_null(f);
-    ferry_config_print(c, all, f);
-    assert_int_equal(fclose(f), 0);
-    return text;
-}
-
-/* What stands in every file of these tests that are about something else. */
-#define SITE "site { listen = :80 route \"*\" { basic_params {} } }\n"
-#define APP(settings) "application a { connect = /a " settings " }\n" SITE
 
 /* -- what is read ----------------------------------------------------------------------------- */
 
@@ -266,12 +173,332 @@ static void what_is_printed_reads_the_same(void **state)
     }
 }
 
+/* -- many, and few ---------------------------------------------------------------------------- */
+
+static void limits(void **state)
+{
+    static const struct {
+        const char *head, *each, *tail;
+        unsigned max;
+        const char *want;
+    } cases[] = {
+        {"site { route / {} listen = {", " :%u,", "} }", 64,
+         "1: a site listens on 64 addresses at most\n"},
+        {"application a { connect = {", " :%u,", "} }\n" SITE, 256,
+         "1: an application has 256 addresses at most\n"},
+        {"", "application a%u { connect = /a }", SITE, 256, "1: there can be 256 applications\n"},
+        {"", "site a%u { listen = :1 route / {} }", "", 1024, "1: there can be 1024 sites\n"},
+        {"", "site { listen = :%u route / {} }", "", 64,
+         "1: sites listen on 64 addresses at most\n"},
+        {"site", " a%u", "{ listen = :1 route / {} }", 256, "1: a site has 256 names at most\n"},
+        {"site { listen = :1", " route /%u {}", "}", 1024, "1: a site has 1024 routes at most\n"},
+        {"site { listen = :1 route / {", " header a%u {}", "} }", 256,
+         "1: a route has 256 filters at most\n"},
+    };
+    static char text[1 << 20];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (unsigned more = 0; more < 2; more++) {
+            size_t n = (size_t)snprintf(text, sizeof text, "%s", cases[i].head);
+            struct ferry_config *c;
+            int err;
+
+            for (unsigned k = 1; k <= cases[i].max + more; k++)
+                n += (size_t)snprintf(text + n, sizeof text - n, cases[i].each, k);
+            snprintf(text + n, sizeof text - n, "%s", cases[i].tail);
+            put("f", text);
+            err = read_file("f", &c);
+            assert_string_equal(told, more ? cases[i].want : "");
+            assert_int_equal(err, more ? FERRY_EUSAGE : 0);
+            ferry_config_free(c);
+        }
+}
+
+static void a_file_has_a_megabyte(void **state)
+{
+    size_t n = FERRY_CONFIG_FILE_MAX;
+    char *text = malloc(n + 1);
+    struct ferry_config *c;
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, '\n', n + 1);
+    memcpy(text, SITE, sizeof SITE - 1);
+    put_bytes("f", text, n);
+    assert_int_equal(read_file("f", &c), 0);
+    ferry_config_free(c);
+    put_bytes("f", text, n + 1);
+    assert_int_equal(read_file("f", &c), -EFBIG);
+    assert_string_equal(told, "0: cannot be read: it is larger than 1 MiB\n");
+    free(text);
+}
+
+static void a_hundred_things_are_told(void **state)
+{
+    static char text[1 << 16];
+    struct ferry_config *c;
+    unsigned lines = 0;
+    size_t n = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 150; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "quux%u = 4\n", i);
+    put("f", text);
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    for (const char *line = told; *line; line++)
+        lines += *line == '\n';
+    assert_int_equal(lines, 101);
+    assert_non_null(strstr(told, "0: and 50 more like these\n"));
+}
+
+/* -- files ------------------------------------------------------------------------------------ */
+
+static void files_include_files(void **state)
+{
+    struct ferry_config *c;
+
+    (void)state;
+    assert_true(mkdir(at("conf.d"), 0700) == 0 || errno == EEXIST);
+    put("conf.d/2.conf", "site b { listen = :1 include ../a }\n");
+    put("conf.d/1.conf", "site a { listen = :1 root = web include ../a }\n");
+    put("a", "access-log = log\nroute / { include \"b\" header b {} }\n");
+    put("b", "header a {}\n");
+    c = good("include conf.d/*.conf\ninclude none.d/*.conf\n");
+    assert_int_equal(c->nsites, 2);
+    assert_string_equal(c->sites[1].names[0], "b");
+    assert_int_equal(c->sites[1].routes[0].nfilters, 2);
+    assert_string_equal(c->sites[1].routes[0].filters[0].values[0].text, "a");
+    /* Paths start at the folder of the file they stand in. */
+    assert_string_equal(c->sites[0].root, at("conf.d/web"));
+    assert_string_equal(c->sites[0].access_log, at("log"));
+    assert_int_equal(c->sites[0].routes[0].place.line, 2);
+    assert_string_equal(strrchr(c->sites[0].routes[0].place.file, '/'), "/a");
+    ferry_config_free(c);
+}
+
+static void includes_that_fail(void **state)
+{
+    char want[512];
+    struct ferry_config *c;
+
+    (void)state;
+    put("f", "include \"none\"\n" SITE);
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    snprintf(want, sizeof want, "1: '%s' cannot be read: No such file or directory\n", at("none"));
+    assert_string_equal(told, want);
+    put("f", "include\ninclude / b\ninclude ''\ninclude /\n" SITE);
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    assert_string_equal(told, "1: include \"FILE\" is expected\n"
+                              "2: '/' cannot be read: Is a directory\n"
+                              "2: 'b' stands alone; several values go into braces: { a, b }\n"
+                              "3: include \"FILE\" is expected\n"
+                              "4: '/' cannot be read: Is a directory\n");
+    /* A circle, and what is wrong in other files. */
+    put("f", "include a\n" SITE);
+    put("a", "\ninclude b\nthraeds = 4\n}\n");
+    put("b", "include a\n");
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    snprintf(want, sizeof want,
+             "a:3: there is no 'thraeds' at the top of a configuration; did you mean 'threads'?\n"
+             "a:4: this '}' closes nothing\n"
+             "b:1: '%s/a' is included by itself\n",
+             folder);
+    assert_string_equal(told, want);
+    /* The same one twice is no circle. */
+    put("a", "header a {}\n");
+    ferry_config_free(good("site { listen = :1 route / { include a include a include 'a' } }"));
+    put("f", "application a { connect = /a }\ninclude a\n" SITE);
+    put("a", "application a { connect = /a }\n");
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    snprintf(want, sizeof want, "a:1: there is an application 'a' already, on line 1 of %s/f\n",
+             folder);
+    assert_string_equal(told, want);
+}
+
+static void includes_have_limits(void **state)
+{
+    static char text[1 << 14];
+    char path[PATH_MAX] = "a";
+    struct ferry_config *c;
+    size_t n = 0;
+
+    (void)state;
+    /* 256 with the first. */
+    put("a", "# nothing\n");
+    for (unsigned i = 0; i < 256; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "include a\n");
+    put("f", text);
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    assert_string_equal(told, "256: a configuration has 256 files at most\n");
+    /* Each is one file, by another name. */
+    for (unsigned i = 2; i <= 9; i++) {
+        snprintf(path, sizeof path, "%u", i);
+        snprintf(text, sizeof text, "include %u\n", i + 1);
+        put(path, i < 9 ? text : SITE);
+    }
+    put("f", "include 3\n");
+    assert_int_equal(read_file("f", &c), 0);
+    ferry_config_free(c);
+    put("f", "include 2\n");
+    assert_int_equal(read_file("f", &c), FERRY_EUSAGE);
+    assert_string_equal(told, "8:1: files include each other 8 deep at most\n");
+    for (unsigned i = 2; i <= 9; i++) {
+        snprintf(path, sizeof path, "%u", i);
+        unlink(at(path));
+    }
+}
+
+static void paths_are_whole(void **state)
+{
+    struct ferry_config *c =
+        good("pid-file = ./run/f.pid\n"
+             "application a { spawn = { ./a, ./a } chdir = . }\n"
+             "application b { spawn = a chdir = /x }\n"
+             "application c { connect = { unix:s, unix:@s, /s, unix:/s } }\n"
+             "site { listen = { :80, unix:l } root = .//web/ access-log = -\n"
+             "    error-page 404 { file = e.html } route / { every { root = r text = t } } }\n");
+
+    (void)state;
+    assert_string_equal(c->pid_file, at("run/f.pid"));
+    assert_string_equal(c->applications[0].spawn.argv[0], at("a"));
+    assert_string_equal(c->applications[0].spawn.argv[1], "./a");
+    assert_string_equal(c->applications[0].spawn.chdir, folder);
+    assert_string_equal(c->applications[1].spawn.argv[0], "a");
+    assert_string_equal(c->applications[2].client.addresses[0].text + 5, at("s"));
+    assert_string_equal(c->applications[2].client.addresses[1].text, "unix:@s");
+    assert_string_equal(c->applications[2].client.addresses[3].text, "unix:/s");
+    assert_string_equal(c->sites[0].listen[1] + 5, at("l"));
+    assert_string_equal(c->sites[0].root, at("web/"));
+    assert_string_equal(c->sites[0].access_log, "-");
+    assert_string_equal(c->sites[0].error_pages[0].file, at("e.html"));
+    assert_string_equal(c->sites[0].routes[0].filters[0].values[6].text, at("r"));
+    assert_string_equal(c->sites[0].routes[0].filters[0].values[0].text, "t");
+    ferry_config_free(c);
+}
+
+static void a_file_that_cannot_be_read(void **state)
+{
+    struct ferry_config *c;
+
+    (void)state;
+    assert_int_equal(read_file("none", &c), -ENOENT);
+    assert_null(c);
+    assert_string_equal(told, "none:0: cannot be read: No such file or directory\n");
+    assert_int_equal(read_file(".", &c), -EISDIR);
+    /* And nobody need listen. */
+    assert_int_equal(ferry_config_read(at("none"), &c, NULL, NULL), -ENOENT);
+}
+
+static void blanks_and_quotes(void **state)
+{
+    struct ferry_config *c =
+        good("\xef\xbb\xbf\r\n\tuser\t=\t\"a\\\"\\\\\\n\\t\\r\\x41\xc3\xa4\" # a comment\r\n"
+             "group = 'a\\n\"'\r\nsite\r\n{\r\nlisten = {\r\n:80 # why\r\n,\r\n}\r\n"
+             "route *.x/y+(z)$@:~ {} route \"*\"{header X{value=y}}}");
+
+    (void)state;
+    assert_string_equal(c->user, "a\"\\\n\t\rA\xc3\xa4");
+    assert_string_equal(c->group, "a\\n\"");
+    assert_string_equal(c->sites[0].routes[0].pattern, "*.x/y+(z)$@:~");
+    assert_int_equal(c->sites[0].routes[1].place.line, 10);
+    ferry_config_free(c);
+}
+
+/* -- by hand ---------------------------------------------------------------------------------- */
+
+static void made_by_hand(void **state)
+{
+    struct ferry_config *c = ferry_config_new();
+    struct ferry_config_filter *f;
+    char *text;
+
+    (void)state;
+    assert_non_null(c);
+    c->applications = ferry_config_alloc(c, sizeof *c->applications);
+    c->sites = ferry_config_alloc(c, sizeof *c->sites);
+    c->napplications = c->nsites = 1;
+    ferry_config_application_init(&c->applications[0]);
+    ferry_config_site_init(&c->sites[0]);
+    c->applications[0].name = ferry_config_text(c, "app");
+    c->applications[0].client.address = "/run/x";
+    c->applications[0].client.queue_max = 0; /* the default */
+    c->sites[0].listen = &(const char *const){":8080"};
+    c->sites[0].nlisten = 1;
+    c->sites[0].routes = ferry_config_alloc(c, sizeof *c->sites[0].routes);
+    c->sites[0].nroutes = 1;
+    c->sites[0].routes[0].pattern = "*";
+    assert_null(ferry_config_filter_add(c, &c->sites[0].routes[0], "none"));
+    f = ferry_config_filter_add(c, &c->sites[0].routes[0], "every");
+    assert_non_null(f);
+    assert_int_equal(f->values[4].number, 10000);
+    assert_int_equal(ferry_config_filter_set(c, f, "names", "a"), 0);
+    assert_int_equal(ferry_config_filter_set(c, f, "names", "b c"), 0);
+    assert_int_equal(ferry_config_filter_set(c, f, "wait", "2s"), 0);
+    assert_int_equal(ferry_config_filter_set(c, f, "wait", "2"), FERRY_EUSAGE);
+    assert_int_equal(ferry_config_filter_set(c, f, "none", "2"), FERRY_EUSAGE);
+    f = ferry_config_filter_add(c, &c->sites[0].routes[0], "call");
+    assert_non_null(f);
+    assert_int_equal(ferry_config_filter_set(c, f, "application", "app"), 0);
+    assert_non_null(ferry_config_filter_add(c, &c->sites[0].routes[0], "basic_params"));
+    text = printed(c, false);
+    assert_string_equal(text, "application app {\n    connect = /run/x\n}\n\n"
+                              "site {\n    listen = :8080\n\n"
+                              "    route * {\n        every {\n"
+                              "            names = { a, \"b c\" }\n            wait = 2s\n"
+                              "        }\n        call {\n            application = app\n"
+                              "        }\n        basic_params {}\n    }\n}\n");
+    free(text);
+    ferry_config_free(c);
+    ferry_config_free(NULL);
+}
+
+static void failing_scenario(void *arg)
+{
+    struct ferry_config *c = NULL;
+    int err = ferry_config_read(arg, &c, tell, NULL);
+
+    if (err != 0 && err != -ENOMEM)
+        abort();
+    if ((err == 0) != (c != NULL))
+        abort();
+    ferry_config_free(c);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    char path[256];
+
+    (void)state;
+    put("a", "header x {}\n");
+    put("f",
+        "application a { spawn = { ./x, y } env { A = b } }\n"
+        "application b { connect = { /x, \"h:1 weight=2\" } }\n"
+        "site a b { listen = { :1, unix:x } params { A = b } error-page 404 { file = x }\n"
+        "    route / { include a call { application = b } every { names = { a, b, c } } } }\n");
+    snprintf(path, sizeof path, "%s", at("f"));
+    told[0] = 0;
+    each_alloc_fails(failing_scenario, path);
+    assert_string_equal(told, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_is_read),
         cmocka_unit_test(what_is_left_out_has_its_default),
         cmocka_unit_test(what_is_printed_reads_the_same),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(a_file_has_a_megabyte),
+        cmocka_unit_test(a_hundred_things_are_told),
+        cmocka_unit_test(files_include_files),
+        cmocka_unit_test(includes_that_fail),
+        cmocka_unit_test(includes_have_limits),
+        cmocka_unit_test(paths_are_whole),
+        cmocka_unit_test(a_file_that_cannot_be_read),
+        cmocka_unit_test(blanks_and_quotes),
+        cmocka_unit_test(made_by_hand),
+        cmocka_unit_test(every_allocation_may_fail),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
