@@ -13,7 +13,8 @@
 #define FERRY_EXIT_OK 0
 #define FERRY_EXIT_FAILED 1
 #define FERRY_EXIT_USAGE 64
-#define FERRY_EXIT_FATAL 69 /* of `ferry spawn`: the program does not stay up */
+#define FERRY_EXIT_FATAL 69  /* of `ferry spawn`: the program does not stay up */
+#define FERRY_EXIT_CONFIG 78 /* a configuration file is wrong */
 
 /* A subcommand: argv[0] is its own name. Returns the exit code. */
 typedef int (*ferry_command_fn)(int argc, char **argv);
@@ -22,6 +23,7 @@ int ferry_cli_serve(int argc, char **argv);
 int ferry_cli_spawn(int argc, char **argv);
 int ferry_cli_call(int argc, char **argv);
 int ferry_cli_trace(int argc, char **argv);
+int ferry_cli_config(int argc, char **argv);
 int ferry_cli_check(int argc, char **argv); /* and with --gateway: */
 int ferry_cli_check_gateway(int argc, char **argv);
 

@@ -28,6 +28,7 @@ static const struct {
      "check a FastCGI application, or a web server, against the specification"},
     {"trace", ferry_cli_trace,
      "stand between a web server and an application, and show every request"},
+    {"config", ferry_cli_config, "check, print and lay out configuration files"},
     {"help", help, "show this, or the help of a command"},
     {"version", version, "show the version"},
 };

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""`ferry config`: what it says of files, what it makes of them, and that the documents tell the truth about them."""
+import json
+import os
+import pathlib
+import re
+import stat
+import subprocess
+import sys
+
+import pytest
+from conftest import BUILD, ROOT
+
+FERRY = str(BUILD / "ferry")
+DOCUMENTS = [ROOT / "docs/configuration.md", ROOT / "README.md"]
+GOOD = """application php { connect = unix:/run/php.sock }
+
+site shop.example.org {
+    listen = :80
+    root = /srv/shop
+    # the rest
+    route "*" { files {}  php { application = php } }
+}
+"""
+
+
+def config(*args, **kw):
+    return subprocess.run([FERRY, "config", *map(str, args)],
+                          **{"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 60, **kw})
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "ferry.conf"
+    path.write_text(GOOD)
+    return path
+
+
+# -- check -------------------------------------------------------------------------------------------------------------
+
+def test_a_good_file_is_named(file):
+    p = config("check", file)
+    assert (p.returncode, p.stderr) == (0, "")
+    assert p.stdout == f"{file} is good: 1 site with 1 route, 1 application\n"
+    p = config("check", "--quiet", file)
+    assert (p.returncode, p.stdout, p.stderr) == (0, "", "")
+
+
+def test_everything_wrong_is_said_at_once(file):
+    file.write_text(GOOD.replace("connect", "conect").replace("root = /srv/shop", "root /srv/shop")
+                    .replace("application = php }", "application = hph }") + "threads = 0\n}\n")
+    p = config("check", file)
+    assert (p.returncode, p.stdout) == (78, "")
+    assert p.stderr == (f"ferry: {file}:1: there is no 'conect' in an application; did you mean 'connect'?\n"
+                        f"ferry: {file}:5: '=' is missing between 'root' and its value, or '{{' behind it\n"
+                        f"ferry: {file}:9: 'threads = 0': auto, or a number from 1 to 64, is expected\n"
+                        f"ferry: {file}:10: this '}}' closes nothing\n")
+    # What depends on the whole is looked at when the rest is good.
+    file.write_text(GOOD.replace("application = php }", "application = hph }"))
+    p = config("check", file)
+    assert p.returncode == 78
+    assert p.stderr == f"ferry: {file}:7: there is no application 'hph'; did you mean 'php'?\n"
+
+
+def test_filters_say_what_they_cannot_do(file):
+    file.write_text(GOOD.replace("files {}", "rewrite '(' { to = /x }\nredirect https://x$nope {}\ndeny 200 {}"))
+    p = config("check", file)
+    assert p.returncode == 78
+    lines = p.stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"{file}:{n}" for n in (7, 8, 9)]
+    assert "rewrite" in lines[0] and "$nope" in lines[1] and "200" in lines[2]
+
+
+def test_included_files_are_named(file):
+    (file.parent / "php.conf").write_text("\napplication php { connect = nowhere }\n")
+    file.write_text("include php.conf\n" + GOOD.split("\n", 1)[1])
+    p = config("check", file)
+    assert p.returncode == 78
+    assert p.stderr.startswith(f"ferry: {file.parent}/php.conf:2: 'nowhere' in 'connect': ")
+    (file.parent / "php.conf").write_text("application php { connect = /run/php.sock }\n")
+    assert config("check", file).returncode == 0
+
+
+def test_many_files_and_the_worst_counts(file):
+    bad, none = file.parent / "bad", file.parent / "none"
+    bad.write_text("site {\n")
+    p = config("check", file, bad, none)
+    assert p.returncode == 78
+    assert p.stdout.count("\n") == 1
+    assert f"ferry: {bad}:1: this block 'site' has no '}}' at its end\n" in p.stderr
+    assert f"ferry: {none}: cannot be read: No such file or directory\n" in p.stderr
+    assert config("check", file, none).returncode == 1
+
+
+def test_standard_input():
+    p = config("check", "-", input=GOOD, stdin=None)
+    assert (p.returncode, p.stderr) == (0, "")
+    p = config("check", "-", input="thread = 4\n" + GOOD, stdin=None)
+    assert p.returncode == 78
+    assert p.stderr.startswith("ferry: standard input:1: there is no 'thread'")
+
+
+def test_what_a_peer_put_into_a_name_reaches_no_terminal(file):
+    file.write_bytes(b"a\x9bb = 1\n\x1b[31m = 2\n" + GOOD.encode())
+    p = config("check", file, text=False)
+    assert p.returncode == 78
+    assert b"\x1b" not in p.stderr
+
+
+# -- dump --------------------------------------------------------------------------------------------------------------
+
+def test_a_dump_reads_the_same(file):
+    (file.parent / "more").mkdir()
+    (file.parent / "more/a.conf").write_text("site b.example { listen = 127.0.0.1:81 root = web route / { files {} } }\n")
+    file.write_text("include more/*.conf\n" + GOOD)
+    once = config("dump", file)
+    assert (once.returncode, once.stderr) == (0, "")
+    assert f"root = {file.parent}/more/web\n" in once.stdout
+    assert "connections" not in once.stdout
+    again = config("dump", "-", input=once.stdout, stdin=None, cwd="/")
+    assert again.stdout == once.stdout
+    # And is laid out.
+    assert config("fmt", "-", input=once.stdout, stdin=None).stdout == once.stdout
+
+
+def test_a_dump_with_all_defaults(file):
+    p = config("dump", "--all", file)
+    assert p.returncode == 0
+    for line in ("threads = auto", "stop-timeout = 30s", "    connections = 128", "    body-max = 1G", "            front = /index.php"):
+        assert line + "\n" in p.stdout
+    again = config("dump", "-", input=p.stdout, stdin=None)
+    # Arguments that were said stay said, whatever they are.
+    assert config("dump", "--all", "-", input=again.stdout, stdin=None).stdout == p.stdout
+
+
+def test_a_wrong_file_is_not_dumped(file):
+    file.write_text("threads = 4\n")
+    p = config("dump", file)
+    assert (p.returncode, p.stdout) == (78, "")
+    assert p.stderr == f"ferry: {file}: there is no site, so nothing would be served\n"
+
+
+# -- fmt ---------------------------------------------------------------------------------------------------------------
+
+UNTIDY = "# top\nsite a\n{\n  listen=:80 # why\n\n\n\n     route /   {files{ root=/x}}\n}"
+TIDY = "# top\nsite a {\n    listen = :80  # why\n\n    route / { files { root = /x } }\n}\n"
+
+
+def test_a_file_is_laid_out(file):
+    file.write_text(UNTIDY)
+    p = config("fmt", file)
+    assert (p.returncode, p.stdout, p.stderr) == (0, TIDY, "")
+    assert file.read_text() == UNTIDY
+
+
+def test_a_file_is_laid_out_in_its_place(file):
+    file.write_text(UNTIDY)
+    file.chmod(0o640)
+    link = file.parent / "link"
+    link.symlink_to(file)
+    p = config("fmt", "-w", link)
+    assert (p.returncode, p.stdout, p.stderr) == (0, f"{link} is laid out\n", "")
+    assert file.read_text() == TIDY
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert link.is_symlink()
+    before = file.stat()
+    p = config("fmt", "-w", link)
+    assert (p.returncode, p.stdout) == (0, "")
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert sorted(os.listdir(file.parent)) == ["ferry.conf", "link"]
+
+
+def test_what_does_not_close_is_left_alone(file):
+    file.write_text("site {\n\n  a = 'b\n}\n")
+    p = config("fmt", "--write", file)
+    assert (p.returncode, p.stdout) == (78, "")
+    assert p.stderr == f"ferry: {file}:3: this quote does not end on its line\n"
+    assert file.read_text() == "site {\n\n  a = 'b\n}\n"
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("args, said", [
+    ([], "usage: ferry config check FILE..."),
+    (["chekc"], "there is no 'ferry config chekc'"),
+    (["check"], "a file is missing: ferry config check FILE"),
+    (["dump", "a", "b"], "b too many: ferry config dump"),
+    (["keys", "a"], "a too many: ferry config keys"),
+    (["check", "--write", "a"], "--write is no option of ferry config check"),
+    (["dump", "--al1", "a"], "there is no option --al1 of ferry config dump"),
+    (["fmt", "-w", "-"], "standard input cannot be written: ferry config fmt"),
+])
+def test_command_lines_that_are_wrong(args, said):
+    p = config(*args)
+    assert (p.returncode, p.stdout) == (64, "")
+    assert said in p.stderr
+
+
+@pytest.mark.parametrize("args", [["--help"], ["check", "--help"], ["fmt", "-h"]])
+def test_help(args):
+    p = config(*args)
+    assert (p.returncode, p.stderr) == (0, "")
+    assert p.stdout.startswith("usage: ferry config check")
+    assert p.stdout == subprocess.run([FERRY, "help", "config"], capture_output=True, text=True, timeout=20).stdout
+
+
+def test_a_full_disk_is_noticed(file):
+    with open("/dev/full", "w") as full:
+        p = config("dump", file, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert p.returncode == 1
+    assert "cannot write to standard output" in p.stderr
+
+
+# -- the documents -----------------------------------------------------------------------------------------------------
+
+def test_the_tables_are_those_of_the_program():
+    p = subprocess.run([sys.executable, ROOT / "tools/config_tables", "--check", FERRY], capture_output=True, text=True, timeout=60)
+    assert (p.returncode, p.stdout, p.stderr) == (0, "", "")
+
+
+def test_all_defaults_are_what_they_are_said_to_be(file):
+    keys = json.loads(config("keys", "--json").stdout)
+    said = config("dump", "--all", file).stdout
+    for block, indent in (("top", ""), ("application", "    "), ("site", "    ")):
+        for s in keys[block]:
+            # Those of programs that are spawned are not said of this one.
+            if s["default"] and s["name"] != "processes":
+                assert f"{indent}{s['name']} = {s['default']}\n" in said, s
+    for s in keys["top"] + keys["application"] + keys["site"] + keys["filters"]:
+        assert s["name"] in config("keys").stdout
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_the_examples_of_the_documents_are_good_and_laid_out(path):
+    examples = [b for b in re.findall(r"```conf\n(.*?)```", path.read_text(), re.S) if re.search(r"^site\b", b, re.M)]
+    assert examples
+    for text in examples:
+        p = config("check", "-", input=text, stdin=None)
+        assert (p.returncode, p.stderr) == (0, ""), text
+        assert config("fmt", "-", input=text, stdin=None).stdout == text
+
+
+def test_the_example_of_the_manual_is_good():
+    page = (pathlib.Path(ROOT) / "man/ferry.conf.5").read_text()
+    for text in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.S | re.M):
+        p = config("check", "-", input=text, stdin=None)
+        assert (p.returncode, p.stderr) == (0, ""), text
