@@ -20,6 +20,7 @@
 typedef int (*ferry_command_fn)(int argc, char **argv);
 
 int ferry_cli_serve(int argc, char **argv);
+int ferry_cli_run(int argc, char **argv);
 int ferry_cli_spawn(int argc, char **argv);
 int ferry_cli_call(int argc, char **argv);
 int ferry_cli_trace(int argc, char **argv);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listeners of `ferry serve`. The first socket of an address binds and listens alone, so that
+ * The listeners of a generation. The first socket of an address binds and listens alone, so that
  * whoever listens there already is noticed, also another ferry that starts in the same moment; only
  * then does it let the sockets of the other threads in beside it.
+ *
+ * A socket that is open stays open as long as any generation listens on its address, whatever their
+ * numbers of threads are: connections that wait in one that was closed would be lost.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +14,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/serve.h"
+#include "cli/engine.h"
 
 #define PORT_FIRST 8080
 #define PORT_LAST 8089
@@ -22,41 +25,86 @@ static bool is_tcp(const struct ferry_addr *a)
     return a->fd < 0 && a->any.sa_family != AF_UNIX;
 }
 
-static void close_all(struct ferry_serve_listener *l)
+static bool same(const struct ferry_addr *a, const struct ferry_addr *b)
 {
-    for (unsigned t = 0; t < FERRY_SERVE_THREADS_MAX; t++) {
-        if (l->fds[t] >= 0)
-            close(l->fds[t]);
-        l->fds[t] = -1;
-    }
+    return a->fd == b->fd &&
+           (a->fd >= 0 || (a->len == b->len && !memcmp(&a->any, &b->any, a->len)));
 }
 
-static int open_listener(struct ferry_serve_listener *l, unsigned threads)
+static void shut(struct ferry_listening *l)
+{
+    for (unsigned t = 0; t < l->nfds; t++)
+        close(l->fds[t]);
+    l->nfds = 0;
+}
+
+static void tell_guards(const struct ferry_listening *l, bool there)
+{
+    if (l->addr.fd < 0 && l->addr.any.sa_family == AF_UNIX && l->addr.un.sun_path[0])
+        ferry_engine_tell_guards(l->addr.un.sun_path, there);
+}
+
+/* One for each thread beside the first, where there are none yet: a reload may bring more. */
+static int open_others(struct ferry_listening *l, unsigned threads)
+{
+    int r = 0;
+
+    if (!is_tcp(&l->addr) || threads <= l->nfds)
+        return 0;
+    if (l->nfds == 1)
+        r = ferry_listen_share(l->fds[0]);
+    while (r >= 0 && l->nfds < threads) {
+        r = ferry_listen(&l->bound, &(struct ferry_listen_opts){.reuseport = true});
+        if (r >= 0)
+            l->fds[l->nfds++] = r;
+    }
+    return r < 0 ? r : 0;
+}
+
+static int open_listener(struct ferry_listening *l, unsigned threads)
 {
     int r = ferry_listen(&l->addr, &(struct ferry_listen_opts){.mode = UNIX_MODE});
 
     if (r < 0)
         return r;
     l->fds[0] = r;
+    l->nfds = 1;
+    tell_guards(l, true);
     /* Port 0 has become a port, and fd:N an address. */
     r = ferry_addr_local(l->fds[0], &l->bound);
-    if (r < 0 || !is_tcp(&l->addr) || threads == 1)
-        return r;
-    r = ferry_listen_share(l->fds[0]);
-    for (unsigned t = 1; r >= 0 && t < threads; t++) {
-        r = ferry_listen(&l->bound, &(struct ferry_listen_opts){.reuseport = true});
-        l->fds[t] = r < 0 ? -1 : r;
-    }
-    return r < 0 ? r : 0;
+    return r < 0 ? r : open_others(l, threads);
 }
 
-static int complain(const struct ferry_addr *a, int err)
+static int complain(const struct ferry_engine *e, const struct ferry_addr *a, int err)
 {
     pid_t holder = err == -EADDRINUSE ? ferry_listen_owner(a) : 0;
+    char hint[64];
 
-    ferry_cli_cannot_listen(a, err, holder,
-                            err == -EACCES ? ", as --listen :8080" : " with --listen");
+    snprintf(hint, sizeof hint, err == -EACCES ? ", as %s :8080" : " with %s", e->listen_hint);
+    ferry_cli_cannot_listen(a, err, holder, hint);
     return FERRY_EXIT_FAILED;
+}
+
+static struct ferry_listening *add(struct ferry_generation *g, const struct ferry_addr *addr)
+{
+    struct ferry_listening *l = calloc(1, sizeof *l);
+
+    if (!l)
+        return NULL;
+    l->refs = 1;
+    l->addr = *addr;
+    g->listeners[g->nlisteners++] = l;
+    return l;
+}
+
+static void drop(struct ferry_listening *l)
+{
+    if (--l->refs)
+        return;
+    shut(l);
+    tell_guards(l, false);
+    ferry_listen_remove(&l->addr);
+    free(l);
 }
 
 /* -- the default ------------------------------------------------------------------------------ */
@@ -86,33 +134,36 @@ static void set_default(struct ferry_addr *out, const char *host, unsigned port)
 }
 
 /* Both addresses on one port, or neither. */
-static int open_default(struct ferry_serve *s, unsigned port, unsigned *failed)
+static int open_default(struct ferry_generation *g, unsigned n, unsigned port,
+                        struct ferry_addr *failed)
 {
     static const char *const hosts[] = {"127.0.0.1", "[::1]"};
     int err = 0;
 
-    for (unsigned i = 0; err == 0 && i < s->nlisteners; i++) {
-        set_default(&s->listeners[i].addr, hosts[i], port);
-        err = open_listener(&s->listeners[i], s->threads);
-        *failed = i;
+    for (unsigned i = 0; err == 0 && i < n; i++) {
+        struct ferry_listening *l;
+
+        set_default(failed, hosts[i], port);
+        l = add(g, failed);
+        err = l ? open_listener(l, g->threads) : -ENOMEM;
     }
-    for (unsigned i = 0; err < 0 && i < s->nlisteners; i++)
-        close_all(&s->listeners[i]);
+    if (err < 0)
+        ferry_listening_close(g);
     return err;
 }
 
-static int listen_default(struct ferry_serve *s)
+static int listen_default(const struct ferry_engine *e, struct ferry_generation *g)
 {
-    unsigned failed = 0;
+    unsigned n = has_ipv6() ? 2 : 1;
+    struct ferry_addr failed;
     int err = -EADDRINUSE;
 
-    s->nlisteners = has_ipv6() ? 2 : 1;
     for (unsigned port = PORT_FIRST; err == -EADDRINUSE && port <= PORT_LAST; port++)
-        err = open_default(s, port, &failed);
+        err = open_default(g, n, port, &failed);
     if (err == 0)
         return 0;
     if (err != -EADDRINUSE)
-        return complain(&s->listeners[failed].addr, err);
+        return complain(e, &failed, err);
     ferry_cli_say("the ports %d to %d are all taken; choose another one with --listen :PORT",
                   PORT_FIRST, PORT_LAST);
     return FERRY_EXIT_FAILED;
@@ -120,54 +171,100 @@ static int listen_default(struct ferry_serve *s)
 
 /* -- all of them ------------------------------------------------------------------------------ */
 
-/* Those of one kind: `given` as descriptors, or not. */
-static int listen_kind(struct ferry_serve *s, bool given)
+static struct ferry_listening *find(const struct ferry_generation *g, const struct ferry_addr *addr)
 {
-    for (unsigned i = 0; i < s->nlisteners; i++) {
-        struct ferry_serve_listener *l = &s->listeners[i];
-        int err;
-
-        if ((l->addr.fd >= 0) != given)
-            continue;
-        err = open_listener(l, s->threads);
-        if (err < 0)
-            return complain(&l->addr, err);
-        if (l->addr.fd > STDERR_FILENO) /* it was duplicated */
-            close(l->addr.fd);
-    }
-    return 0;
+    for (unsigned i = 0; g && i < g->nlisteners; i++)
+        if (same(&g->listeners[i]->addr, addr))
+            return g->listeners[i];
+    return NULL;
 }
 
-int ferry_serve_listen(struct ferry_serve *s)
+static int open_one(const struct ferry_engine *e, struct ferry_generation *g,
+                    const struct ferry_generation *before, const struct ferry_addr *addr)
 {
-    int code;
+    struct ferry_listening *l = find(before, addr);
+    int err;
 
-    for (unsigned i = 0; i < FERRY_SERVE_LISTEN_MAX; i++)
-        for (unsigned t = 0; t < FERRY_SERVE_THREADS_MAX; t++)
-            s->listeners[i].fds[t] = -1;
-    if (s->nlisteners == 0)
-        return listen_default(s);
-    /* Inherited ones first, while no number can be that of a socket of our own. */
-    code = listen_kind(s, true);
-    if (code == 0)
-        code = listen_kind(s, false);
-    if (code) {
-        ferry_serve_unlisten(s);
-        ferry_serve_remove_sockets(s);
+    if (g->nlisteners == FERRY_GATE_LISTENERS_MAX) {
+        ferry_cli_say("there is room for %d addresses to listen on", FERRY_GATE_LISTENERS_MAX);
+        return FERRY_EXIT_CONFIG;
     }
+    if (l) {
+        l->refs++;
+        g->listeners[g->nlisteners++] = l;
+        err = open_others(l, g->threads);
+    } else {
+        l = add(g, addr);
+        err = l ? open_listener(l, g->threads) : -ENOMEM;
+        if (err == 0 && addr->fd > STDERR_FILENO) /* it was duplicated */
+            close(addr->fd);
+    }
+    return err < 0 ? complain(e, addr, err) : 0;
+}
+
+/* Those of one kind: `given` as descriptors, or not. */
+static int listen_kind(const struct ferry_engine *e, struct ferry_generation *g,
+                       const struct ferry_generation *before, bool given)
+{
+    const struct ferry_config *c = g->config;
+    int code = 0;
+
+    for (unsigned s = 0; code == 0 && s < c->nsites; s++)
+        for (unsigned i = 0; code == 0 && i < c->sites[s].nlisten; i++) {
+            const char *text = c->sites[s].listen[i], *why;
+            struct ferry_addr addr;
+
+            if (ferry_addr_parse(text, true, &addr, &why) < 0) {
+                ferry_cli_say("cannot listen on %s: %s", text, why);
+                return FERRY_EXIT_CONFIG;
+            }
+            if ((addr.fd >= 0) == given && !find(g, &addr))
+                code = open_one(e, g, before, &addr);
+        }
     return code;
 }
 
-void ferry_serve_unlisten(struct ferry_serve *s)
+int ferry_listening_open(const struct ferry_engine *e, struct ferry_generation *g,
+                         const struct ferry_generation *before)
 {
-    for (unsigned i = 0; i < s->nlisteners; i++)
-        close_all(&s->listeners[i]);
+    int code;
+
+    if (e->default_listen)
+        return listen_default(e, g);
+    /* Inherited ones first, while no number can be that of a socket of our own. */
+    code = listen_kind(e, g, before, true);
+    return code ? code : listen_kind(e, g, before, false);
 }
 
-void ferry_serve_remove_sockets(const struct ferry_serve *s)
+void ferry_listening_close(struct ferry_generation *g)
 {
-    for (unsigned i = 0; i < s->nlisteners; i++)
-        ferry_listen_remove(&s->listeners[i].addr);
+    while (g->nlisteners)
+        drop(g->listeners[--g->nlisteners]);
+}
+
+void ferry_listening_shut(struct ferry_generation *g)
+{
+    for (unsigned i = 0; i < g->nlisteners; i++)
+        shut(g->listeners[i]);
+}
+
+void ferry_listening_remove_sockets(const struct ferry_generation *g)
+{
+    for (unsigned i = 0; i < g->nlisteners; i++)
+        ferry_listen_remove(&g->listeners[i]->addr);
+}
+
+int ferry_listening_find(const struct ferry_generation *g, const char *text)
+{
+    struct ferry_addr addr;
+    const char *why;
+
+    if (ferry_addr_parse(text, true, &addr, &why) < 0)
+        return -1;
+    for (unsigned i = 0; i < g->nlisteners; i++)
+        if (same(&g->listeners[i]->addr, &addr))
+            return (int)i;
+    return -1;
 }
 
 /* -- the URL ---------------------------------------------------------------------------------- */
@@ -177,14 +274,11 @@ static bool is_any(const char *host)
     return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "127.0.0.1") == 0;
 }
 
-void ferry_serve_url(const struct ferry_serve *s, char *out, size_t cap)
+void ferry_listening_url(const struct ferry_generation *g, unsigned i, char *out, size_t cap)
 {
-    const struct ferry_addr *a = &s->listeners[0].bound;
+    const struct ferry_addr *a = &g->listeners[i]->bound;
     char host[FERRY_ADDR_TEXT_MAX];
 
-    for (unsigned i = 0; i < s->nlisteners && a->any.sa_family == AF_UNIX; i++)
-        if (s->listeners[i].bound.any.sa_family != AF_UNIX)
-            a = &s->listeners[i].bound;
     if (a->any.sa_family == AF_UNIX) {
         ferry_addr_format(a, out, cap);
         return;

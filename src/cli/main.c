@@ -22,6 +22,7 @@ static const struct {
 } commands[] = {
     {"serve", ferry_cli_serve,
      "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
+    {"run", ferry_cli_run, "serve what a configuration file says"},
     {"spawn", ferry_cli_spawn, "start a FastCGI program behind a socket, and keep it running"},
     {"call", ferry_cli_call, "send a request to a FastCGI application by hand, once or often"},
     {"check", ferry_cli_check,

@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The master process of `ferry serve`: owns the listening sockets, the application and the worker,
- * and never reads a byte from a peer. A worker that dies is started again on the same sockets; the
- * application likewise.
+ * The master process of `ferry serve` and `ferry run`: owns the listening sockets, the applications
+ * and the workers, and never reads a byte from a peer. A worker that dies is started again on the
+ * same sockets; an application likewise.
  *
- * It ends in one order: the listeners, the worker, the application, their files. How much time each
- * has depends on the signal. Each signal may come again, and any number of times, without another
- * effect: `timeout` and the like send it to the master and then to its whole group.
+ * There is one generation that counts, `current`, and while a reload is under way one that may
+ * replace it, `next`: first its applications come up, then its worker, and only then it is the
+ * current one and the worker before it is told to end. Whatever fails before that ends `next`
+ * alone.
+ *
+ * It ends in one order: the listeners, the workers, the applications, their files. How much time
+ * each has depends on the signal. Each signal may come again, and any number of times, without
+ * another effect: `timeout` and the like send it to the master and then to its whole group.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/serve.h"
-#include "proc/php.h"
-#include "proc/program.h"
+#include "cli/workers.h"
 
 #define RESTART_MIN_MS 100
 #define RESTART_MAX_MS 5000
@@ -32,173 +35,236 @@
 #define APP_STOP_NOW_MS 1000
 
 struct master {
-    struct ferry_serve *serve;
+    struct ferry_engine *engine;
     struct ferry_loop *loop;
     struct ferry_watch signals;
     int signal_fd;
     enum { RUNNING, STOPPING, STOPPING_NOW } phase;
-    bool announced;
+    bool announced, reload_again, apps_stopped, closing, wrote_pid;
     int exit_code;
 
-    pid_t worker;
-    int worker_fd; /* pidfd */
-    struct ferry_watch worker_exit;
-    struct ferry_watch worker_ready;
-    int ready_fd;
-    uint64_t worker_since;
-    unsigned worker_pause_ms;
-    struct ferry_timer worker_timer; /* of its restart, or of its end */
-
-    struct ferry_php *php;
-    struct ferry_program *program; /* of --spawn */
+    struct ferry_apps apps;
+    struct ferry_workers workers;
+    struct ferry_generation *current, *next;
+    struct ferry_worker *next_worker; /* of `next`, or another one of `current` */
+    bool replacing;                   /* the latter: to open the logs anew */
+    unsigned pause_ms;
+    struct ferry_timer restart;
+    struct ferry_task look;
+    char spool[64];
+    int spool_fd;
 };
 
-/* -- the application -------------------------------------------------------------------------- */
+static void read_signals(struct master *m);
 
-static void php_said(void *arg, enum ferry_php_level level, struct ferry_slice line)
+/* -- the end ----------------------------------------------------------------------------------- */
+
+static unsigned app_stop_ms(const struct master *m)
 {
-    const struct master *m = arg;
-
-    if (level == FERRY_PHP_WARNING || m->serve->verbose ||
-        (level == FERRY_PHP_OUTPUT && m->phase == RUNNING))
-        ferry_cli_say("php: %.*s", (int)line.len, line.p);
+    return m->phase == STOPPING_NOW ? APP_STOP_NOW_MS : APP_STOP_MS;
 }
 
-static int start_php(struct master *m)
+static void stop_apps(struct master *m)
 {
-    struct ferry_serve *s = m->serve;
-    struct ferry_php_opts opts = {
-        .dir = s->dir, .program = s->php, .body_max = s->body_max, .log = php_said, .arg = m};
-    char why[PATH_MAX + 256];
-    int err = ferry_php_start(m->loop, &opts, &m->php, why, sizeof why);
-
-    if (err < 0) {
-        ferry_cli_say("%s", why);
-        return err;
-    }
-    s->has_app = true;
-    s->app_addr = *ferry_php_addr(m->php);
-    s->app_connections = ferry_php_children(m->php);
-    s->multiplex = FERRY_MULTIPLEX_OFF;
-    if (!s->quiet)
-        ferry_cli_say("%s runs the scripts of %s", ferry_php_name(m->php), s->dir);
-    return 0;
+    if (!m->apps_stopped)
+        ferry_apps_stop(&m->apps, app_stop_ms(m));
+    m->apps_stopped = true;
 }
 
-static void program_said(void *arg, bool ours, struct ferry_slice line)
+/* What is next to end, now that something has. */
+static void end_next(struct master *m)
 {
-    (void)arg;
-    ferry_cli_say("%s%.*s", ours ? "" : "app: ", (int)line.len, line.p);
-}
-
-static int start_program(struct master *m)
-{
-    struct ferry_serve *s = m->serve;
-    struct ferry_program_opts opts = {.program = s->spawn,
-                                      .processes_min = s->processes_min,
-                                      .processes_max = s->processes_max,
-                                      .log = program_said,
-                                      .arg = m};
-    char why[PATH_MAX + 256];
-    int err = ferry_program_start(m->loop, &opts, &m->program, why, sizeof why);
-
-    if (err < 0) {
-        ferry_cli_say("%s", why);
-        return err;
-    }
-    s->has_app = true;
-    s->app_addr = *ferry_program_addr(m->program);
-    /* Many requests on one connection would all be one process's. */
-    if (s->processes_max > 1 && s->multiplex == FERRY_MULTIPLEX_AUTO)
-        s->multiplex = FERRY_MULTIPLEX_OFF;
-    return 0;
-}
-
-static int start_app(struct master *m)
-{
-    struct ferry_serve *s = m->serve;
-    int err;
-
-    if (s->spawn)
-        return start_program(m);
-    if (!s->wants_php) {
-        if (s->dir && !s->app && !s->quiet)
-            ferry_cli_say("no PHP below %s: serving its files", s->dir);
-        return 0;
-    }
-    err = start_php(m);
-    if (err == -ENOENT && !s->php && !s->script && s->has_files) {
-        ferry_cli_say("serving the files of %s only", s->dir);
-        return 0;
-    }
-    return err;
-}
-
-static void app_stopped(void *arg)
-{
-    struct master *m = arg;
-
-    m->php = NULL;
-    m->program = NULL;
+    if (m->phase == RUNNING || ferry_workers_any(&m->workers))
+        return;
+    stop_apps(m);
+    if (!ferry_list_empty(&m->apps.list) || m->closing)
+        return;
+    m->closing = true;
     ferry_watch_close(&m->signals); /* the last thing on the loop */
 }
 
-static void stop_app(struct master *m)
+static void stop(struct master *m, bool now)
 {
-    unsigned ms = m->phase == STOPPING_NOW ? APP_STOP_NOW_MS : APP_STOP_MS;
+    uint64_t ms = (now || !m->current ? 0 : m->current->config->stop_ms) + 2 * FERRY_ENGINE_CUT_MS;
 
-    if (m->php)
-        ferry_php_stop(m->php, ms, app_stopped, m);
-    else if (m->program)
-        ferry_program_stop(m->program, ms, app_stopped, m);
-    else
-        app_stopped(m);
+    if (m->phase >= (now ? STOPPING_NOW : STOPPING))
+        return;
+    m->phase = now ? STOPPING_NOW : STOPPING;
+    m->apps.quiet = true;
+    /* So that nobody waits in a queue from which nobody is taken. */
+    if (m->current)
+        ferry_listening_shut(m->current);
+    if (m->next)
+        ferry_listening_shut(m->next);
+    ferry_timer_stop(&m->restart);
+    for (unsigned i = 0; i < FERRY_ENGINE_WORKERS_MAX; i++)
+        if (m->workers.each[i].state != FERRY_WORKER_NONE)
+            ferry_worker_end(&m->workers.each[i], now ? SIGINT : SIGTERM, ms);
+    if (now && m->apps_stopped)
+        ferry_apps_stop(&m->apps, APP_STOP_NOW_MS);
+    end_next(m);
 }
 
-/* -- the worker ------------------------------------------------------------------------------- */
+/* -- reload ------------------------------------------------------------------------------------ */
+
+static void begin_reload(struct master *m);
+
+/* `next` is given up, or done. */
+static void reload_over(struct master *m)
+{
+    m->next_worker = NULL;
+    m->replacing = false;
+    m->apps.quiet = m->phase != RUNNING;
+    if (m->reload_again && m->phase == RUNNING)
+        ferry_task_defer(m->loop, &m->look);
+}
+
+static void give_up(struct master *m, const char *why, const char *which)
+{
+    struct ferry_generation *next = m->next;
+
+    ferry_cli_say("%s%s%s: the configuration stays as it was", why, which ? " " : "",
+                  which ? which : "");
+    m->next = NULL;
+    if (m->next_worker)
+        ferry_worker_end(m->next_worker, SIGINT, FERRY_ENGINE_CUT_MS);
+    ferry_generation_unref(next, APP_STOP_MS);
+    reload_over(m);
+}
+
+/* The applications of the next generation: all up, then its worker is started. */
+static void look_at_next(struct master *m)
+{
+    const char *which = NULL;
+    int ready;
+
+    if (!m->next || m->next_worker || m->phase != RUNNING)
+        return;
+    ready = ferry_generation_ready(m->next, &which);
+    if (ready < 0)
+        give_up(m, "reload failed, an application does not come up:", which);
+    else if (ready && !(m->next_worker = ferry_worker_start(&m->workers, m->next)))
+        give_up(m, "reload failed", NULL);
+}
+
+static void begin_reload(struct master *m)
+{
+    struct ferry_engine *e = m->engine;
+    struct ferry_config *c = NULL;
+
+    if (m->next || m->next_worker || !ferry_workers_room(&m->workers)) {
+        m->reload_again = true;
+        return;
+    }
+    m->reload_again = false;
+    if (e->reload(e->arg, &c) < 0) {
+        ferry_cli_say("reload failed: the configuration stays as it was");
+        return;
+    }
+    if (ferry_generation_new(&m->apps, c, m->current, &m->next) != 0) {
+        ferry_config_free(c);
+        m->next = NULL;
+        ferry_cli_say("reload failed: the configuration stays as it was");
+        return;
+    }
+    look_at_next(m);
+}
+
+/* Logs are opened before privileges are given up: so it takes another worker to open new ones. */
+static void replace_worker(struct master *m)
+{
+    if (m->next || m->next_worker || !ferry_workers_room(&m->workers))
+        return begin_reload(m); /* which will do both, later */
+    m->next_worker = ferry_worker_start(&m->workers, m->current);
+    m->replacing = m->next_worker != NULL;
+}
+
+static void on_look(struct ferry_task *t)
+{
+    struct master *m = ferry_container(t, struct master, look);
+
+    if (m->phase != RUNNING)
+        end_next(m);
+    else if (m->reload_again)
+        begin_reload(m);
+    else
+        look_at_next(m);
+}
+
+static void apps_changed(void *arg)
+{
+    struct master *m = arg;
+
+    ferry_task_defer(m->loop, &m->look); /* it may be told while one is started */
+}
+
+/* -- workers ----------------------------------------------------------------------------------- */
 
 static void announce(struct master *m)
 {
-    const struct ferry_serve *s = m->serve;
+    const struct ferry_generation *g = m->current;
     char text[FERRY_ADDR_TEXT_MAX];
+    unsigned first = 0;
 
     m->announced = true;
-    for (unsigned i = 0; s->verbose && i < s->nlisteners; i++) {
-        ferry_addr_format(&s->listeners[i].bound, text, sizeof text);
+    for (unsigned i = 0; m->engine->verbose && i < g->nlisteners; i++) {
+        ferry_addr_format(&g->listeners[i]->bound, text, sizeof text);
         ferry_cli_say("listening on %s", text);
     }
-    ferry_serve_url(s, text, sizeof text);
-    ferry_cli_escape(text, strlen(text));
-    printf("%s\n", text);
+    while (first < g->nlisteners && g->listeners[first]->bound.any.sa_family == AF_UNIX)
+        first++;
+    first = first == g->nlisteners ? 0 : first;
+    for (unsigned i = m->engine->reload ? 0 : first; i < g->nlisteners; i++) {
+        ferry_listening_url(g, i, text, sizeof text);
+        ferry_cli_escape(text, strlen(text));
+        printf("%s\n", text);
+        if (!m->engine->reload)
+            break; /* one address is enough for a browser */
+    }
     fflush(stdout);
 }
 
-static void worker_ready(struct ferry_watch *w)
+static void retire(struct ferry_worker *w)
 {
-    struct master *m = ferry_container(w, struct master, worker_ready);
-    char c;
+    ferry_worker_end(w, FERRY_ENGINE_RETIRE,
+                     FERRY_ENGINE_LINGER_MS + w->generation->config->stop_ms +
+                         2 * FERRY_ENGINE_CUT_MS);
+}
 
-    if (read(m->ready_fd, &c, 1) == 1 && !m->announced)
+static void worker_serves(struct ferry_worker *w)
+{
+    struct master *m = ferry_container(w->all, struct master, workers);
+    struct ferry_generation *before = m->current;
+
+    if (m->phase != RUNNING)
+        return;
+    if (w == m->next_worker) {
+        for (unsigned i = 0; i < FERRY_ENGINE_WORKERS_MAX; i++)
+            if (&m->workers.each[i] != w && (m->workers.each[i].state == FERRY_WORKER_SERVING ||
+                                             m->workers.each[i].state == FERRY_WORKER_STARTING))
+                retire(&m->workers.each[i]);
+        ferry_timer_stop(&m->restart);
+        m->pause_ms = 0;
+        if (m->next) {
+            m->current = m->next;
+            m->next = NULL;
+            ferry_generation_unref(before, APP_STOP_MS);
+            if (!m->engine->quiet)
+                ferry_cli_say("reloaded: the new configuration is in force");
+        }
+        reload_over(m);
+    }
+    if (!m->announced)
         announce(m);
-    ferry_watch_close(w);
 }
-
-static void ready_closed(struct ferry_watch *w)
-{
-    struct master *m = ferry_container(w, struct master, worker_ready);
-
-    close(m->ready_fd);
-}
-
-static void read_signals(struct master *m);
 
 static void tell_worker_end(struct master *m, int status)
 {
     char again[64] = "";
 
     if (m->announced)
-        snprintf(again, sizeof again, "; starting another in %u.%u s", m->worker_pause_ms / 1000,
-                 m->worker_pause_ms % 1000 / 100);
+        snprintf(again, sizeof again, "; starting another in %u.%u s", m->pause_ms / 1000,
+                 m->pause_ms % 1000 / 100);
     if (WIFSIGNALED(status))
         ferry_cli_say("the worker was ended by signal %d (%s)%s", WTERMSIG(status),
                       strsignal(WTERMSIG(status)), again);
@@ -206,165 +272,71 @@ static void tell_worker_end(struct master *m, int status)
         ferry_cli_say("the worker ended with status %d%s", WEXITSTATUS(status), again);
 }
 
-static void worker_ended(struct ferry_watch *w)
+/* The worker that serves, or was to be the first one, or its successor, has ended by itself. */
+static void worker_crashed(struct master *m, const struct ferry_worker *w)
 {
-    struct master *m = ferry_container(w, struct master, worker_exit);
-    int status = 0;
-
-    if (waitpid(m->worker, &status, WNOHANG) != m->worker)
-        return;
-    m->worker = -1;
-    ferry_watch_close(w);
-    ferry_watch_close(&m->worker_ready);
-    ferry_timer_stop(&m->worker_timer);
-    read_signals(m); /* what ended the worker may have been meant for both */
-    if (m->phase != RUNNING)
-        return;
-    if (ferry_loop_now(m->loop) - m->worker_since >= SETTLED_MS)
-        m->worker_pause_ms = 0;
-    m->worker_pause_ms = m->worker_pause_ms ? m->worker_pause_ms * 2 : RESTART_MIN_MS;
-    if (m->worker_pause_ms > RESTART_MAX_MS)
-        m->worker_pause_ms = RESTART_MAX_MS;
-    tell_worker_end(m, status);
+    if (ferry_loop_now(m->loop) - w->since_ms >= SETTLED_MS)
+        m->pause_ms = 0;
+    m->pause_ms = m->pause_ms ? m->pause_ms * 2 : RESTART_MIN_MS;
+    if (m->pause_ms > RESTART_MAX_MS)
+        m->pause_ms = RESTART_MAX_MS;
+    tell_worker_end(m, w->status);
     if (!m->announced) { /* the next one would fare no better */
-        m->exit_code = FERRY_EXIT_FAILED;
-        m->phase = STOPPING;
+        m->exit_code =
+            w->status && WIFEXITED(w->status) ? WEXITSTATUS(w->status) : FERRY_EXIT_FAILED;
+        stop(m, false);
+    } else {
+        ferry_timer_set(m->loop, &m->restart, ferry_loop_now(m->loop) + m->pause_ms);
     }
 }
 
-static void worker_exit_closed(struct ferry_watch *w)
+static void worker_ended(struct ferry_worker *w)
 {
-    struct master *m = ferry_container(w, struct master, worker_exit);
+    struct master *m = ferry_container(w->all, struct master, workers);
+    struct ferry_generation *g = w->generation;
 
-    close(m->worker_fd);
-    if (m->phase != RUNNING)
-        stop_app(m);
-    else
-        ferry_timer_set(m->loop, &m->worker_timer, ferry_loop_now(m->loop) + m->worker_pause_ms);
-}
-
-static int by_number(const void *a, const void *b)
-{
-    return *(const int *)a - *(const int *)b;
-}
-
-/* The worker must not hold what is the master's: the application's listener and pipes above all. */
-static void close_others(const struct ferry_serve *s, int ready_fd)
-{
-    int kept[FERRY_SERVE_LISTEN_MAX * FERRY_SERVE_THREADS_MAX + 1];
-    unsigned n = 0, from = STDERR_FILENO + 1;
-
-    for (unsigned i = 0; i < s->nlisteners; i++)
-        for (unsigned t = 0; t < FERRY_SERVE_THREADS_MAX; t++)
-            if (s->listeners[i].fds[t] >= 0)
-                kept[n++] = s->listeners[i].fds[t];
-    kept[n++] = ready_fd;
-    qsort(kept, n, sizeof *kept, by_number);
-    for (unsigned i = 0; i < n; from = (unsigned)kept[i++] + 1)
-        if ((unsigned)kept[i] > from)
-            close_range(from, (unsigned)kept[i] - 1, 0);
-    close_range(from, ~0U, 0);
-}
-
-/* A master that was killed could not tidy up; its worker lives a little longer. */
-static _Noreturn void be_worker(const struct master *m, pid_t master, int ready_fd)
-{
-    int code;
-
-    close_others(m->serve, ready_fd);
-    code = ferry_serve_worker(m->serve, master, ready_fd);
-    if (getppid() != master) {
-        if (m->php)
-            ferry_php_remove_files(m->php);
-        if (m->program)
-            ferry_program_remove_files(m->program);
-        ferry_serve_remove_sockets(m->serve);
+    read_signals(m); /* what ended the worker may have been meant for both */
+    if (m->phase != RUNNING || w->state == FERRY_WORKER_ENDING) {
+        if (w == m->next_worker)
+            m->next_worker = NULL;
+    } else if (w == m->next_worker && m->next) {
+        m->next_worker = NULL;
+        give_up(m, "reload failed, its worker did not come up", NULL);
+    } else if (w == m->next_worker) {
+        ferry_cli_say("another worker did not come up: the old one stays");
+        reload_over(m);
+    } else {
+        worker_crashed(m, w);
     }
-    exit(code); /* not _exit, so that leaks are looked for */
+    ferry_generation_unref(g, app_stop_ms(m));
 }
 
-/* Its end is told by the one watch, its readiness by the other. */
-static int watch_worker(struct master *m)
+static void worker_gone(struct ferry_workers *all)
 {
-    int err;
+    struct master *m = ferry_container(all, struct master, workers);
 
-    m->worker_fd = pidfd_open(m->worker, 0);
-    if (m->worker_fd < 0)
-        return -errno;
-    m->worker_exit = (struct ferry_watch){.readable = worker_ended, .closed = worker_exit_closed};
-    m->worker_ready = (struct ferry_watch){.readable = worker_ready, .closed = ready_closed};
-    err = ferry_watch_open(m->loop, &m->worker_exit, m->worker_fd);
-    if (err < 0) {
-        close(m->worker_fd);
-        return err;
-    }
-    if (ferry_watch_open(m->loop, &m->worker_ready, m->ready_fd) < 0) {
-        close(m->ready_fd);
-        kill(m->worker, SIGKILL);
-    }
-    return 0;
+    ferry_task_defer(m->loop, &m->look); /* there is room now; or nothing is left */
 }
 
-static int start_worker(struct master *m)
+static void on_restart(struct ferry_timer *t)
 {
-    pid_t self = getpid();
-    int ends[2], err;
+    struct master *m = ferry_container(t, struct master, restart);
 
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        err = -errno;
-        ferry_cli_say("cannot start a worker: %s", ferry_strerror(err));
-        return err;
-    }
-    fflush(NULL);
-    m->worker = fork();
-    if (m->worker == 0)
-        be_worker(m, self, ends[1]);
-    err = m->worker < 0 ? -errno : 0;
-    close(ends[1]);
-    m->ready_fd = ends[0];
-    m->worker_since = ferry_loop_now(m->loop);
-    if (err == 0)
-        err = watch_worker(m);
-    if (err == 0)
-        return 0;
-    ferry_cli_say("cannot start a worker: %s", ferry_strerror(err));
-    close(ends[0]);
-    if (m->worker > 0) {
-        kill(m->worker, SIGKILL);
-        waitpid(m->worker, NULL, 0);
-    }
-    m->worker = -1;
-    return err;
-}
-
-static void on_worker_timer(struct ferry_timer *t)
-{
-    struct master *m = ferry_container(t, struct master, worker_timer);
-
-    if (m->worker > 0)
-        kill(m->worker, SIGKILL);
-    else if (m->phase == RUNNING && start_worker(m) < 0)
+    if (m->phase == RUNNING && !ferry_worker_start(&m->workers, m->current))
         ferry_timer_set(m->loop, t, ferry_loop_now(m->loop) + RESTART_MAX_MS);
 }
 
-/* -- signals, the whole ----------------------------------------------------------------------- */
+/* -- signals ----------------------------------------------------------------------------------- */
 
-static void stop(struct master *m, bool now)
+static void reopen(struct master *m)
 {
-    uint64_t wait_ms = (now ? 0 : FERRY_SERVE_STOP_MS) + 2 * FERRY_SERVE_CUT_MS;
-
-    if (m->phase >= (now ? STOPPING_NOW : STOPPING))
-        return;
-    m->phase = now ? STOPPING_NOW : STOPPING;
-    /* So that nobody waits in a queue from which nobody is taken. */
-    ferry_serve_unlisten(m->serve);
-    ferry_timer_stop(&m->worker_timer);
-    if (m->worker < 0) {
-        stop_app(m);
+    if (m->engine->reload) {
+        replace_worker(m);
         return;
     }
-    kill(m->worker, now ? SIGINT : SIGTERM);
-    ferry_timer_set(m->loop, &m->worker_timer, ferry_loop_now(m->loop) + wait_ms);
+    for (unsigned i = 0; i < FERRY_ENGINE_WORKERS_MAX; i++)
+        if (m->workers.each[i].state != FERRY_WORKER_NONE && m->workers.each[i].pid > 0)
+            kill(m->workers.each[i].pid, SIGUSR1);
 }
 
 static void read_signals(struct master *m)
@@ -372,10 +344,12 @@ static void read_signals(struct master *m)
     struct signalfd_siginfo info;
 
     while (read(m->signal_fd, &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo != SIGUSR1)
+        if (info.ssi_signo == SIGUSR1 && m->phase == RUNNING)
+            reopen(m);
+        else if (info.ssi_signo == SIGHUP && m->engine->reload && m->phase == RUNNING)
+            begin_reload(m);
+        else if (info.ssi_signo != SIGUSR1 && (info.ssi_signo != SIGHUP || !m->engine->reload))
             stop(m, info.ssi_signo == SIGINT);
-        else if (m->worker > 0)
-            kill(m->worker, SIGUSR1);
     }
 }
 
@@ -418,36 +392,134 @@ static int open_signals(struct master *m)
     return err;
 }
 
-int ferry_serve_master(struct ferry_serve *s)
+/* -- files ------------------------------------------------------------------------------------- */
+
+/* A sandbox leaves the worker one folder to write to: for bodies that wait, in files without names.
+ * It is locked, so that nobody who tidies up old folders takes it away (systemd-tmpfiles). */
+static int make_spool(struct master *m)
 {
-    static struct master master;
-    struct master *m = &master;
+    const char *parents[] = {getenv("TMPDIR"), "/var/tmp", "/tmp"};
+
+    for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+        if (!parents[i] || parents[i][0] != '/' || strlen(parents[i]) > 40)
+            continue;
+        snprintf(m->spool, sizeof m->spool, "%s/ferry-XXXXXX", parents[i]);
+        if (!mkdtemp(m->spool))
+            continue;
+        ferry_engine_tell_guards(m->spool, true);
+        /* The worker is somebody else, perhaps; nobody sees what is in there, or removes it. */
+        if (geteuid() == 0 && chmod(m->spool, 01733) < 0)
+            break;
+        m->spool_fd = open(m->spool, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (m->spool_fd >= 0)
+            (void)!flock(m->spool_fd, LOCK_SH);
+        return 0;
+    }
+    ferry_cli_say("no folder for the bodies of requests can be made: %s", strerror(errno));
+    m->spool[0] = 0;
+    return -EACCES;
+}
+
+static int write_pid(struct master *m)
+{
+    const char *path = m->engine->config->pid_file;
+    int fd, n;
+
+    if (!path)
+        return 0;
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    n = fd < 0 ? -1 : dprintf(fd, "%d\n", (int)m->engine->first);
+    if (n < 0)
+        ferry_cli_say("cannot write the pid file %s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    m->wrote_pid = n >= 0;
+    return n < 0 ? -EIO : 0;
+}
+
+static void remove_files(struct master *m, const char *pid_file)
+{
+    if (m->spool[0]) {
+        rmdir(m->spool);
+        ferry_engine_tell_guards(m->spool, false);
+        close(m->spool_fd);
+    }
+    if (m->wrote_pid)
+        unlink(pid_file);
+}
+
+/* -- the whole --------------------------------------------------------------------------------- */
+
+static int open_loop(struct master *m)
+{
     int err;
 
-    *m = (struct master){.serve = s, .worker = -1};
-    ferry_timer_init(&m->worker_timer, on_worker_timer);
+    ferry_list_init(&m->apps.list);
+    ferry_timer_init(&m->restart, on_restart);
+    ferry_task_init(&m->look, on_look);
     err = ferry_loop_new(FERRY_IO_EPOLL, &m->loop);
     if (err == 0)
         err = open_signals(m);
+    m->apps.loop = m->workers.loop = m->loop;
+    m->apps.engine = m->workers.engine = m->engine;
+    m->apps.changed = apps_changed;
+    m->apps.arg = m;
+    m->workers.apps = &m->apps;
+    m->workers.serves = worker_serves;
+    m->workers.ended = worker_ended;
+    m->workers.gone = worker_gone;
+    return err;
+}
+
+static int start(struct master *m)
+{
+    struct ferry_config *c = m->engine->config;
+    int code;
+
+    if (c->sandbox != FERRY_CONFIG_OFF && make_spool(m) < 0)
+        return FERRY_EXIT_FAILED;
+    m->workers.spool = m->spool[0] ? m->spool : NULL;
+    code = ferry_generation_new(&m->apps, c, NULL, &m->current);
+    if (code)
+        return code;
+    if (m->engine->note)
+        ferry_cli_say("%s", m->engine->note);
+    if (write_pid(m) < 0 || !ferry_worker_start(&m->workers, m->current))
+        return FERRY_EXIT_FAILED;
+    return 0;
+}
+
+int ferry_engine_run(struct ferry_engine *e)
+{
+    static struct master master;
+    struct master *m = &master;
+    char *pid_file = e->config->pid_file ? strdup(e->config->pid_file) : NULL;
+    int err;
+
+    *m = (struct master){.engine = e, .spool_fd = -1};
+    err = open_loop(m);
     if (err < 0) {
         ferry_cli_say("cannot start: %s", ferry_strerror(err));
         ferry_loop_free(m->loop);
         return FERRY_EXIT_FAILED;
     }
-    err = ferry_serve_listen(s) ? -1 : start_app(m);
-    ferry_serve_tell_guards(s);
-    if (err < 0 || start_worker(m) < 0) {
-        m->exit_code = FERRY_EXIT_FAILED;
+    m->exit_code = start(m);
+    if (m->exit_code) {
         m->phase = STOPPING;
-        stop_app(m);
+        end_next(m);
     }
     err = ferry_loop_run(m->loop);
     if (err < 0) {
         ferry_cli_say("the master's loop failed: %s", ferry_strerror(err));
         return FERRY_EXIT_FAILED;
     }
-    ferry_serve_unlisten(s);
-    ferry_serve_remove_sockets(s);
+    if (m->current)
+        ferry_generation_unref(m->current, 0);
+    else
+        ferry_config_free(e->config);
+    ferry_generation_unref(m->next, 0);
+    remove_files(m, pid_file);
     ferry_loop_free(m->loop);
+    free(pid_file);
     return m->exit_code;
 }

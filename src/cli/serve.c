@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/engine.h"
 #include "proc/manager.h"
 
 #define SCAN_DEPTH 3
@@ -50,6 +50,9 @@ static const char help_text[] =
     "      --max-body SIZE     largest request body, such as 500k, 64M, 2G (1G); larger ones get "
     "413\n"
     "      --max-head SIZE     largest request head (64k); larger ones get 431\n"
+    "      --print-config      print the configuration that all this stands for, for ferry run, "
+    "and "
+    "end\n"
     "  -v, --verbose           say more\n"
     "  -q, --quiet             no access log, no notices\n"
     "  -h, --help              this text\n"
@@ -70,7 +73,8 @@ enum {
     OPT_BODY,
     OPT_HEAD,
     OPT_SPAWN,
-    OPT_PROCESSES
+    OPT_PROCESSES,
+    OPT_PRINT
 };
 
 static const struct option long_options[] = {
@@ -88,6 +92,7 @@ static const struct option long_options[] = {
     {"access-log", required_argument, NULL, OPT_LOG},
     {"max-body", required_argument, NULL, OPT_BODY},
     {"max-head", required_argument, NULL, OPT_HEAD},
+    {"print-config", no_argument, NULL, OPT_PRINT},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
@@ -102,13 +107,14 @@ static int usage_error(const char *what, const char *value, const char *why)
 
 static int take_listen(struct ferry_serve *s, const char *text)
 {
+    struct ferry_addr addr;
     const char *why;
 
-    if (s->nlisteners == FERRY_SERVE_LISTEN_MAX)
+    if (s->nlisten == FERRY_SERVE_LISTEN_MAX)
         return usage_error("--listen", text, "there is room for 16 addresses");
-    if (ferry_addr_parse(text, true, &s->listeners[s->nlisteners].addr, &why) < 0)
+    if (ferry_addr_parse(text, true, &addr, &why) < 0)
         return usage_error("--listen", text, why);
-    s->nlisteners++;
+    s->listen[s->nlisten++] = text;
     return 0;
 }
 
@@ -149,7 +155,7 @@ static int take_threads(struct ferry_serve *s, const char *text)
 {
     unsigned long long n;
 
-    if (ferry_cli_size(text, &n) < 0 || n < 1 || n > FERRY_SERVE_THREADS_MAX)
+    if (ferry_cli_size(text, &n) < 0 || n < 1 || n > FERRY_ENGINE_THREADS_MAX)
         return usage_error("--threads", text, "must be 1 to 64");
     s->threads = (unsigned)n;
     return 0;
@@ -213,6 +219,9 @@ static int take_option(struct ferry_serve *s, int c)
         return take_size("--max-body", optarg, 1ull << 50, &s->body_max);
     case OPT_HEAD:
         return take_size("--max-head", optarg, 1ull << 24, &s->head_max);
+    case OPT_PRINT:
+        s->print = true;
+        return 0;
     case 'v':
         s->verbose = true;
         return 0;
@@ -368,18 +377,9 @@ static int resolve_script(struct ferry_serve *s)
 
 /* -- the whole -------------------------------------------------------------------------------- */
 
-/* One for each processor that this process may use. */
-static unsigned default_threads(void)
-{
-    cpu_set_t cpus;
-    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus)
-                                                          : (int)sysconf(_SC_NPROCESSORS_ONLN);
-
-    return n < 1 ? 1 : n > FERRY_SERVE_THREADS_MAX ? FERRY_SERVE_THREADS_MAX : (unsigned)n;
-}
-
 static int check(struct ferry_serve *s)
 {
+    struct ferry_addr addr;
     const char *why;
 
     if (s->app && s->spawn)
@@ -391,18 +391,49 @@ static int check(struct ferry_serve *s)
     if (s->php && (s->app || s->spawn))
         return usage_error("--php", s->php, "cannot go together with --app or --spawn");
     if (s->app) {
-        if (ferry_addr_parse(s->app, false, &s->app_addr, &why) < 0)
+        if (ferry_addr_parse(s->app, false, &addr, &why) < 0)
             return usage_error("--app", s->app, why);
-        if (s->app_addr.fd >= 0)
+        if (addr.fd >= 0)
             return usage_error("--app", s->app,
                                "a descriptor can be listened on, not connected to");
-        s->has_app = true;
     }
-    if (s->threads == 0)
-        s->threads = default_threads();
-    if (s->quiet && !s->access_log)
-        s->access_log = "off";
     return 0;
+}
+
+static int print_config(const struct ferry_serve *s)
+{
+    struct ferry_config *c = ferry_serve_config(s);
+
+    if (!c) {
+        ferry_cli_say("cannot print it: %s", ferry_strerror(-ENOMEM));
+        return FERRY_EXIT_FAILED;
+    }
+    ferry_config_print(c, false, stdout);
+    ferry_config_free(c);
+    return ferry_cli_written();
+}
+
+static int run(const struct ferry_serve *s)
+{
+    static char note[PATH_MAX + 64];
+    struct ferry_engine e = {
+        .config = ferry_serve_config(s),
+        .default_listen = s->nlisten == 0,
+        .listen_hint = "--listen",
+        .verbose = s->verbose,
+        .quiet = s->quiet,
+        .php_may_lack = !s->php && !s->script && s->has_files,
+    };
+
+    if (!e.config) {
+        ferry_cli_say("cannot start: %s", ferry_strerror(-ENOMEM));
+        return FERRY_EXIT_FAILED;
+    }
+    if (s->dir && !s->app && !s->spawn && !s->wants_php && !s->quiet) {
+        snprintf(note, sizeof note, "no PHP below %s: serving its files", s->dir);
+        e.note = note;
+    }
+    return s->spawn || s->wants_php ? ferry_engine_guarded(&e) : ferry_engine_run(&e);
 }
 
 int ferry_cli_serve(int argc, char **argv)
@@ -428,5 +459,5 @@ int ferry_cli_serve(int argc, char **argv)
         return usage_error("serve", argv[optind + 1], "only one directory can be served");
     if ((code = check(s)) || (code = resolve_dir(s, argv[optind])) || (code = resolve_script(s)))
         return code;
-    return ferry_serve_guarded(s);
+    return s->print ? print_config(s) : run(s);
 }

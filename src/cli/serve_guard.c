@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guards of `ferry serve`: where it starts an application itself, nothing of that outlives its
- * master, and neither do the files that the master would have removed.
+ * The guards of `ferry serve` and `ferry run`: where an application may be started, nothing of that
+ * outlives its master, and neither do the files that the master would have removed.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -9,24 +9,31 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/serve.h"
+#include "cli/engine.h"
 #include "proc/guard.h"
 
-#define APP_DIR_MAX 256
+#define PATHS_MAX 512
+#define PATH_LEN 128  /* of a unix socket, or of a folder for one */
 #define GRACE_MS 5000 /* as the master gives an application */
 
-/* Where the application's files are, in memory that is shared with the guards. */
-static char *app_dir;
+/* Where our files are, in memory that is shared with the guards. */
+static char (*paths)[PATH_LEN];
 
-void ferry_serve_tell_guards(const struct ferry_serve *s)
+void ferry_engine_tell_guards(const char *path, bool there)
 {
-    const char *path = s->app_addr.un.sun_path, *slash = strrchr(path, '/');
+    const char *find = there ? "" : path;
 
-    if (app_dir && s->has_app && slash) /* its socket is in a directory of its own */
-        snprintf(app_dir, APP_DIR_MAX, "%.*s", (int)(slash - path), path);
+    if (!paths || !*path || strlen(path) >= PATH_LEN)
+        return;
+    for (unsigned i = 0; i < PATHS_MAX; i++)
+        if (strcmp(paths[i], find) == 0) {
+            snprintf(paths[i], PATH_LEN, "%s", there ? path : "");
+            return;
+        }
 }
 
 static void master_died(void *arg, int sig)
@@ -37,9 +44,9 @@ static void master_died(void *arg, int sig)
 }
 
 /* There is nothing but files in it. */
-static void remove_app_dir(void)
+static void remove_dir(const char *path)
 {
-    DIR *dir = app_dir && *app_dir ? opendir(app_dir) : NULL;
+    DIR *dir = opendir(path);
     struct dirent *e;
 
     if (!dir)
@@ -48,25 +55,48 @@ static void remove_app_dir(void)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             unlinkat(dirfd(dir), e->d_name, 0);
     closedir(dir);
-    rmdir(app_dir);
+    rmdir(path);
+}
+
+static void remove_socket(const char *path)
+{
+    struct ferry_addr addr;
+    const char *why;
+    char text[PATH_LEN + 8];
+
+    snprintf(text, sizeof text, "unix:%s", path);
+    if (ferry_addr_parse(text, true, &addr, &why) == 0)
+        ferry_listen_remove(&addr);
 }
 
 static void tidy(void *arg)
 {
-    remove_app_dir();
-    ferry_serve_remove_sockets(arg);
+    const struct ferry_engine *e = arg;
+    struct stat st;
+
+    for (unsigned i = 0; paths && i < PATHS_MAX; i++)
+        if (*paths[i] && lstat(paths[i], &st) == 0) {
+            if (S_ISDIR(st.st_mode))
+                remove_dir(paths[i]);
+            else if (S_ISSOCK(st.st_mode))
+                remove_socket(paths[i]);
+        }
+    if (e->config->pid_file)
+        unlink(e->config->pid_file);
 }
 
-int ferry_serve_guarded(struct ferry_serve *s)
+int ferry_engine_guarded(struct ferry_engine *e)
 {
     struct ferry_guard_opts guards = {
-        .grace_ms = GRACE_MS, .fd = -1, .died = master_died, .tidy = tidy, .arg = s};
+        .grace_ms = GRACE_MS, .fd = -1, .died = master_died, .tidy = tidy, .arg = e};
     int code = 0;
 
-    if (!s->spawn && !s->wants_php)
-        return ferry_serve_master(s);
-    app_dir = mmap(NULL, APP_DIR_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (app_dir == MAP_FAILED)
-        app_dir = NULL;
-    return ferry_cli_guards(&guards, &code) ? code : ferry_serve_master(s);
+    paths = mmap(NULL, PATHS_MAX * sizeof *paths, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (paths == MAP_FAILED)
+        paths = NULL;
+    if (ferry_cli_guards(&guards, &code) == 0)
+        return ferry_engine_run(e);
+    ferry_config_free(e->config);
+    return code;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The worker process: one thread per core, each with its own loop and listeners. The main thread
- * only waits for signals and hands them on. All memory the threads share is in the gate, the pool
- * and the access log.
+ * only waits for signals and hands them on. All memory the threads share is in the gate, the
+ * clients and the access logs.
+ *
+ * It begins with the rights of the master and has only those it needs before it looks at a folder
+ * that it serves: logs are opened first, then it becomes another user, then the sandbox shuts.
  *
  * Signals are the master's to send. Those of a terminal reach the whole group of processes; the
  * worker leaves them to the master, which decides what becomes of both.
@@ -21,7 +24,8 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/serve.h"
+#include "cli/confine.h"
+#include "cli/engine.h"
 #include "gate/gate.h"
 
 #define THREAD_ENDED SIGUSR2 /* a thread tells the main one */
@@ -35,19 +39,17 @@ struct thread {
 };
 
 struct worker {
-    struct ferry_serve *serve;
+    const struct ferry_engine *engine;
+    const struct ferry_generation *generation;
     struct ferry_gate *gate;
-    struct ferry_client *client;
-    struct ferry_filters *chain;
-    struct ferry_gate_route route;
-    struct ferry_gate_site site;
-    struct ferry_access_log access_log;
+    struct ferry_chains chains;
     struct ferry_mime *mime;
     pthread_t main;
     unsigned nthreads;
+    bool retires;
     atomic_uint running;
     atomic_bool failed; /* a loop has */
-    struct thread threads[FERRY_SERVE_THREADS_MAX];
+    struct thread threads[FERRY_ENGINE_THREADS_MAX];
 };
 
 static int complain(const char *what, const char *which, int err)
@@ -58,9 +60,9 @@ static int complain(const char *what, const char *which, int err)
 
 static void log_line(void *arg, enum ferry_gate_level level, struct ferry_slice line)
 {
-    const struct ferry_serve *s = arg;
+    const struct ferry_engine *e = arg;
 
-    if (level == FERRY_GATE_VERBOSE && !s->verbose)
+    if (level == FERRY_GATE_VERBOSE && !e->verbose)
         return;
     ferry_cli_say("%s%.*s", level == FERRY_GATE_APP ? "app: " : "", (int)line.len, line.p);
 }
@@ -78,7 +80,10 @@ static void on_drain(struct ferry_post *post)
 {
     struct thread *t = ferry_container(post, struct thread, drain);
 
-    ferry_gate_thread_drain(t->gate, on_drained, t);
+    if (t->worker->retires)
+        ferry_gate_thread_retire(t->gate, FERRY_ENGINE_LINGER_MS, on_drained, t);
+    else
+        ferry_gate_thread_drain(t->gate, on_drained, t);
 }
 
 static void on_cut(struct ferry_post *post)
@@ -101,18 +106,22 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
+/* There may be more sockets than threads, after a reload: each is somebody's. */
 static int open_doors(struct thread *t, unsigned index)
 {
-    struct ferry_serve *s = t->worker->serve;
+    const struct ferry_generation *g = t->worker->generation;
 
-    for (unsigned l = 0; l < s->nlisteners; l++) {
-        int *fds = s->listeners[l].fds;
-        /* One socket for all: each thread has a descriptor of its own to close. */
-        int fd = fds[index] >= 0 ? fds[index] : fcntl(fds[0], F_DUPFD_CLOEXEC, 3);
-        int err = fd < 0 ? -errno : ferry_gate_listen(t->gate, fd, l);
+    for (unsigned l = 0; l < g->nlisteners; l++) {
+        const struct ferry_listening *from = g->listeners[l];
 
-        if (err < 0)
-            return err;
+        for (unsigned k = index; k < from->nfds || k == index; k += g->threads) {
+            /* One socket for all: each thread has a descriptor of its own to close. */
+            int fd = k < from->nfds ? from->fds[k] : fcntl(from->fds[0], F_DUPFD_CLOEXEC, 3);
+            int err = fd < 0 ? -errno : ferry_gate_listen(t->gate, fd, l);
+
+            if (err < 0)
+                return err;
+        }
     }
     return 0;
 }
@@ -120,18 +129,18 @@ static int open_doors(struct thread *t, unsigned index)
 static int open_thread(struct worker *w, unsigned i)
 {
     struct thread *t = &w->threads[i];
-    struct ferry_serve *s = w->serve;
-    int err = ferry_loop_new(s->io, &t->loop);
+    enum ferry_io io = w->generation->config->io;
+    int err = ferry_loop_new(io, &t->loop);
 
     if (err < 0)
         return complain("cannot make an event loop with ",
-                        s->io == FERRY_IO_URING ? "io_uring; try --io epoll" : "epoll", err);
+                        io == FERRY_IO_URING ? "io_uring; try --io epoll" : "epoll", err);
     t->worker = w;
     t->drain.run = on_drain;
     t->cut.run = on_cut;
     err = ferry_gate_thread_new(w->gate, i, t->loop, &t->gate);
     if (err < 0)
-        return complain("cannot serve ", s->dir ? s->dir : "", err);
+        return complain("cannot start a thread", "", err);
     err = open_doors(t, i);
     return err < 0 ? complain("cannot accept connections", "", err) : 0;
 }
@@ -139,8 +148,8 @@ static int open_thread(struct worker *w, unsigned i)
 static int start_threads(struct worker *w)
 {
     w->main = pthread_self();
-    atomic_store(&w->running, w->serve->threads);
-    for (unsigned i = 0; i < w->serve->threads; i++) {
+    atomic_store(&w->running, w->generation->threads);
+    for (unsigned i = 0; i < w->generation->threads; i++) {
         int err = pthread_create(&w->threads[i].id, NULL, run_thread, &w->threads[i]);
 
         if (err)
@@ -152,62 +161,41 @@ static int start_threads(struct worker *w)
 
 /* -- what they share -------------------------------------------------------------------------- */
 
-static int open_client(struct worker *w)
-{
-    const struct ferry_serve *s = w->serve;
-    char address[FERRY_ADDR_TEXT_MAX];
-    struct ferry_client_opts opts = {
-        FERRY_CLIENT_OPTS_SIZE, .address = address, .multiplex = s->multiplex,
-        .connections_max = s->app_connections, .threads_max = s->threads};
-
-    if (!s->has_app)
-        return 0;
-    ferry_addr_format(&s->app_addr, address, sizeof address);
-    return ferry_client_new(&opts, &w->client);
-}
-
 static int open_gate(struct worker *w)
 {
-    struct ferry_serve *s = w->serve;
     struct ferry_gate_opts opts = {
-        .sites = &w->site,
-        .nsites = 1,
-        .body_max = s->body_max,
-        .head_max = (uint32_t)s->head_max,
+        .sites = w->chains.sites,
+        .nsites = w->chains.nsites,
+        .body_max = ferry_generation_body_max(w->generation),
+        .head_max = w->generation->config->head_max,
         .mime = w->mime,
         .log = log_line,
-        .log_arg = s,
+        .log_arg = (void *)w->engine,
     };
 
-    w->route = (struct ferry_gate_route){.pattern = "*", .filters = w->chain};
-    w->site = (struct ferry_gate_site){
-        .listeners = UINT64_MAX,
-        .routes = &w->route,
-        .nroutes = 1,
-        .server_name = s->server_name,
-        .access_log = w->access_log.fd >= 0 ? &w->access_log : NULL,
-    };
     return ferry_gate_new(&opts, &w->gate);
 }
 
-static int open_worker(struct worker *w)
+static int open_worker(struct worker *w, const char *spool)
 {
-    const char *log = w->serve->access_log ? w->serve->access_log : "-";
-    int err = ferry_access_log_open(&w->access_log, log);
+    const struct ferry_generation *g = w->generation;
+    int err = ferry_chains_open_logs(&w->chains, g);
 
     if (err < 0)
-        return complain("cannot write the access log ", log, err);
+        return err;
     err = ferry_mime_new("/etc/mime.types", &w->mime);
-    if (err == 0)
-        err = open_client(w);
-    if (err == 0)
-        err = ferry_serve_chain(w->serve, w->client, &w->chain);
     if (err < 0)
         return complain("cannot start", "", err);
+    err = ferry_confine(g, spool, w->engine->verbose);
+    if (err < 0)
+        return err;
+    err = ferry_chains_init(&w->chains, g);
+    if (err < 0)
+        return err;
     err = open_gate(w);
     if (err < 0)
-        return complain("cannot serve ", w->serve->dir ? w->serve->dir : "", err);
-    for (unsigned i = 0; err == 0 && i < w->serve->threads; i++)
+        return complain("cannot start", "", err);
+    for (unsigned i = 0; err == 0 && i < g->threads; i++)
         err = open_thread(w, i);
     return err;
 }
@@ -221,9 +209,7 @@ static void close_worker(struct worker *w)
     for (unsigned i = 0; i < w->nthreads; i++)
         ferry_loop_free(w->threads[i].loop);
     ferry_gate_free(w->gate);
-    ferry_client_free(w->client);
-    ferry_filters_free(w->chain);
-    ferry_access_log_close(&w->access_log);
+    ferry_chains_fini(&w->chains);
     ferry_mime_free(w->mime);
 }
 
@@ -244,12 +230,15 @@ static int next_signal(const sigset_t *set, uint64_t until_ms)
     return sig < 0 ? 0 : sig;
 }
 
-static void reopen_log(struct worker *w)
+static void reopen_logs(struct worker *w)
 {
-    int err = ferry_access_log_reopen(&w->access_log);
+    for (unsigned i = 0; i < w->chains.nlogs; i++) {
+        struct ferry_access_log *log = &w->chains.logs[i];
+        int err = ferry_access_log_reopen(log);
 
-    if (err < 0)
-        complain("cannot open the access log anew, the old one stays: ", w->access_log.path, err);
+        if (err < 0)
+            complain("cannot open the access log anew, the old one stays: ", log->path, err);
+    }
 }
 
 /* Until all threads have ended: true; or the time for it is over. */
@@ -263,20 +252,22 @@ static bool serve_until_told(struct worker *w, const sigset_t *set)
         bool cut = phase != CUTTING && (sig == SIGINT || (!sig && phase == DRAINING));
 
         if (sig == SIGUSR1)
-            reopen_log(w);
+            reopen_logs(w);
         if (!sig && phase == CUTTING)
             return false;
         if (atomic_load(&w->failed))
             return false;
-        if (phase == SERVING && (sig == SIGTERM || cut)) {
+        if (phase == SERVING && (sig == SIGTERM || sig == FERRY_ENGINE_RETIRE || cut)) {
             phase = DRAINING;
-            until_ms = ferry_now_us() / 1000 + FERRY_SERVE_STOP_MS;
+            w->retires = sig == FERRY_ENGINE_RETIRE;
+            until_ms = ferry_now_us() / 1000 + w->generation->config->stop_ms +
+                       (w->retires ? FERRY_ENGINE_LINGER_MS : 0);
             for (unsigned i = 0; i < w->nthreads; i++)
                 ferry_loop_post(w->threads[i].loop, &w->threads[i].drain);
         }
         if (cut) {
             phase = CUTTING;
-            until_ms = ferry_now_us() / 1000 + FERRY_SERVE_CUT_MS;
+            until_ms = ferry_now_us() / 1000 + FERRY_ENGINE_CUT_MS;
             for (unsigned i = 0; i < w->nthreads; i++)
                 ferry_loop_post(w->threads[i].loop, &w->threads[i].cut);
         }
@@ -291,6 +282,7 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
     sigaddset(set, SIGUSR1);
+    sigaddset(set, FERRY_ENGINE_RETIRE);
     sigaddset(set, THREAD_ENDED);
     pthread_sigmask(SIG_SETMASK, set, NULL);
 }
@@ -306,26 +298,28 @@ static void raise_limit(void)
     }
 }
 
-int ferry_serve_worker(struct ferry_serve *s, pid_t master, int ready_fd)
+int ferry_engine_worker(const struct ferry_engine *e, const struct ferry_generation *g,
+                        pid_t master, int ready_fd, const char *spool)
 {
     static struct worker worker;
     struct worker *w = &worker;
     sigset_t set;
 
-    w->serve = s;
+    w->engine = e;
+    w->generation = g;
     block_signals(&set);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != master) /* it ended before it could be noticed */
         return FERRY_EXIT_FAILED;
     raise_limit();
-    if (open_worker(w) < 0)
+    if (open_worker(w, spool) < 0)
         return FERRY_EXIT_FAILED;
-    if (s->verbose)
-        ferry_cli_say("%u thread%s on %s%s%s", s->threads, s->threads == 1 ? "" : "s",
+    if (e->verbose)
+        ferry_cli_say("%u thread%s on %s%s%s", g->threads, g->threads == 1 ? "" : "s",
                       ferry_loop_backend(w->threads[0].loop),
                       *ferry_loop_why(w->threads[0].loop) ? ": " : "",
                       ferry_loop_why(w->threads[0].loop));
-    if (start_threads(w) < 0 || write(ready_fd, "r", 1) != 1)
+    if (getppid() != master || start_threads(w) < 0 || write(ready_fd, "r", 1) != 1)
         _exit(FERRY_EXIT_FAILED);
     close(ready_fd);
     if (!serve_until_told(w, &set)) /* with threads still running */

@@ -22,7 +22,7 @@ FERRY = str(BUILD / "ferry")
 APP = pathlib.Path(__file__).with_name("little_app.py")
 NOBODY = 65534
 OPTIONS = ("--listen --app --spawn --script --index --server-name --php --threads --io --multiplex --access-log --max-body "
-           "--max-head --verbose --quiet --help").split()
+           "--max-head --print-config --verbose --quiet --help").split()
 
 
 def run(*args, **kw):

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a worker keeps. What it may read is collected from the configuration: the roots, the pages,
+ * and the system's files about names and addresses. A root that is reached over a symbolic link is
+ * meant to be switched by it, to another folder beside: so the folders that hold the link and what
+ * it leads to may be read as well.
+ */
+#include "cli/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/sandbox.h"
+
+struct paths {
+    char **each;
+    unsigned n, cap;
+    int err;
+};
+
+static void add(struct paths *p, const char *path)
+{
+    if (p->n == p->cap) {
+        unsigned cap = p->cap ? 2 * p->cap : 16;
+        char **more = realloc(p->each, cap * sizeof(char *));
+
+        if (!more) {
+            p->err = -ENOMEM;
+            return;
+        }
+        p->each = more;
+        p->cap = cap;
+    }
+    p->each[p->n] = strdup(path);
+    if (p->each[p->n])
+        p->n++;
+    else
+        p->err = -ENOMEM;
+}
+
+static void add_parent(struct paths *p, const char *path)
+{
+    char dir[PATH_MAX];
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    while (len && path[len - 1] != '/')
+        len--;
+    if (len < 2 || len > sizeof dir) /* that would be all there is */
+        return;
+    memcpy(dir, path, len - 1);
+    dir[len - 1] = 0;
+    add(p, dir);
+}
+
+static void add_root(struct paths *p, const char *root)
+{
+    char part[PATH_MAX], real[PATH_MAX];
+    struct stat st;
+
+    add(p, root);
+    for (const char *at = strchr(root + 1, '/');; at = strchr(at + 1, '/')) {
+        size_t len = at ? (size_t)(at - root) : strlen(root);
+
+        if (len >= sizeof part)
+            return;
+        memcpy(part, root, len);
+        part[len] = 0;
+        if (lstat(part, &st) == 0 && S_ISLNK(st.st_mode)) {
+            add_parent(p, part);
+            if (realpath(part, real))
+                add_parent(p, real);
+        }
+        if (!at)
+            return;
+    }
+}
+
+static void collect(struct paths *p, const struct ferry_config *c)
+{
+    static const char *const system_files[] = {
+        "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/services"};
+
+    for (size_t i = 0; i < sizeof system_files / sizeof *system_files; i++)
+        add(p, system_files[i]);
+    for (unsigned i = 0; i < c->nsites; i++) {
+        const struct ferry_config_site *s = &c->sites[i];
+
+        if (s->root)
+            add_root(p, s->root);
+        for (unsigned k = 0; k < s->nerror_pages; k++)
+            add(p, s->error_pages[k].file);
+        for (unsigned r = 0; r < s->nroutes; r++)
+            for (unsigned f = 0; f < s->routes[r].nfilters; f++) {
+                const struct ferry_config_filter *filter = &s->routes[r].filters[f];
+
+                for (unsigned a = 0; a < filter->kind->nargs; a++)
+                    if (strcmp(filter->kind->args[a].name, "root") == 0 && filter->values[a].text)
+                        add_root(p, filter->values[a].text);
+            }
+    }
+}
+
+static int shut_in(const struct ferry_config *c, const char *spool, bool verbose)
+{
+    struct ferry_sandbox box;
+    struct paths p = {0};
+    int err;
+
+    collect(&p, c);
+    err = p.err;
+    if (err == 0)
+        err = ferry_sandbox_enter(
+            &(struct ferry_sandbox_opts){
+                .readable = (const char *const *)p.each, .nreadable = p.n, .spool = spool},
+            c->sandbox == FERRY_CONFIG_ON, &box);
+    for (unsigned i = 0; i < p.n; i++)
+        free(p.each[i]);
+    free(p.each);
+    if (err < 0)
+        ferry_cli_say("the worker cannot be shut in a sandbox: %s",
+                      p.err ? ferry_strerror(p.err) : box.why);
+    else if (verbose)
+        ferry_cli_say("sandbox: %s%s%s%s", box.landlock ? "Landlock" : "",
+                      box.landlock && box.seccomp ? " and " : "", box.seccomp ? "seccomp" : "",
+                      box.landlock || box.seccomp ? "" : box.why);
+    return err;
+}
+
+static int look_at_roots(const struct ferry_config *c)
+{
+    for (unsigned i = 0; i < c->nsites; i++) {
+        const char *root = c->sites[i].root;
+        int fd = root ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+        if (!root)
+            continue;
+        if (fd < 0 || faccessat(fd, ".", X_OK, 0) < 0) {
+            int err = -errno;
+
+            ferry_cli_say("cannot serve %s: %s", root, ferry_strerror(err));
+            if (fd >= 0)
+                close(fd);
+            return err;
+        }
+        close(fd);
+    }
+    return 0;
+}
+
+int ferry_confine(const struct ferry_generation *g, const char *spool, bool verbose)
+{
+    int err = ferry_identity_take(&g->identity);
+
+    if (err < 0) {
+        ferry_cli_say("cannot become user %s: %s", g->config->user ? g->config->user : "",
+                      ferry_strerror(err));
+        return err;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* another user has none */
+    if (g->config->sandbox != FERRY_CONFIG_OFF) {
+        if (spool && setenv("TMPDIR", spool, 1) < 0)
+            return -ENOMEM;
+        err = shut_in(g->config, spool, verbose);
+    }
+    return err < 0 ? err : look_at_roots(g->config);
+}
