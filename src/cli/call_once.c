@@ -18,7 +18,7 @@
 #include "trace/notation.h"
 
 #define HEAD_MAX (256 << 10)
-#define RECORD_TEXT_MAX 4096
+#define RECORD_TEXT_MAX 1024
 
 struct once {
     struct ferry_cli_call *call;
@@ -35,8 +35,10 @@ struct once {
 
     FILE *out; /* of the body; NULL until something goes there */
     int out_err;
+    bool is_binary; /* and not for a terminal */
     bool has_begun;
     uint64_t body_len, errors_len;
+    bool unknown; /* php-fpm has said that it does not find the script */
     bool in_line; /* of the error stream: its last line has no end yet */
 };
 
@@ -99,6 +101,7 @@ static void on_errors(struct ferry_line *line, struct ferry_slice s)
     char copy[512];
 
     o->errors_len += s.len;
+    o->unknown |= memmem(s.p, s.len, "Primary script unknown", 22) != NULL;
     if (o->call->records || !s.len)
         return;
     o->in_line = s.p[s.len - 1] != '\n';
@@ -126,7 +129,9 @@ static void write_out(struct once *o, struct ferry_slice s)
     const char *to = o->call->output;
 
     o->has_begun = true;
-    if (o->out_err)
+    if (!to && s.len && memchr(s.p, 0, s.len) && isatty(STDOUT_FILENO))
+        o->is_binary = true;
+    if (o->out_err || o->is_binary)
         return;
     if (!o->out)
         o->out = !to || strcmp(to, "-") == 0 ? stdout : fopen(to, "we");
@@ -307,6 +312,16 @@ static int fail(const struct once *o, const char *what, const char *why)
     return FERRY_EXIT_FAILED;
 }
 
+/* Mostly the file is there, but not for php-fpm. */
+static void tell_unknown(const struct ferry_cli_call *call)
+{
+    struct ferry_slice script = ferry_draft_value(&call->draft, "SCRIPT_FILENAME");
+
+    ferry_cli_say("php-fpm finds no script %.*s: it looks for it in its own file system (another "
+                  "container, a chroot) and as its own user; -e SCRIPT_FILENAME=... names another",
+                  (int)script.len, script.p);
+}
+
 static int judge(struct once *o)
 {
     const struct ferry_cli_call *call = o->call;
@@ -315,6 +330,11 @@ static int judge(struct once *o)
     if (o->out_err)
         return fail(o, call->output ? call->output : "the answer cannot be written",
                     ferry_strerror(o->out_err));
+    if (o->is_binary)
+        return fail(o, "the answer is binary and could upset the terminal",
+                    "-o FILE keeps it, and -o - shows it all the same");
+    if (o->unknown && !call->silent)
+        tell_unknown(call);
     if (o->outcome.result != FERRY_RESULT_DONE) {
         ferry_cli_call_failed(call, &o->outcome);
         return FERRY_EXIT_FAILED;

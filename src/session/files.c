@@ -209,13 +209,12 @@ static int push(struct ferry_filters *to, const struct ferry_filter_ops *ops,
     f->project_root = o->project_root;
     f->rules.nindex = o->index ? o->nindex : 1;
     f->rules.nhidden = o->suffixes_hidden ? o->nsuffixes_hidden : 0;
-    f->root = malloc(strlen(root) + 1);
+    f->root = ferry__text_copy(root);
     err = f->root && ferry__slices_copy(o->index ? o->index : index, f->rules.nindex, &f->index) &&
                   ferry__slices_copy(o->suffixes_hidden, f->rules.nhidden, &f->hidden)
               ? 0
               : -ENOMEM;
     if (err == 0) {
-        strcpy(f->root, root);
         f->rules.index = f->index;
         f->rules.hidden = f->hidden;
         err = check(to, ops->name, f);

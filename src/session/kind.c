@@ -210,6 +210,32 @@ static const struct ferry_filter_arg authorize_args[] = {
     {"pass_cookies", FERRY_ARG_BOOL, false, "off", "its Set-Cookie goes to the client"},
 };
 
+static int add_authorize(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
+{
+    (void)root;
+    if (v[5].number < 0 || v[5].number > UINT32_MAX || v[6].number < 0 || v[6].number > UINT32_MAX)
+        return ferry_filters_refuse(f, "authorize: cache and cache_max are too large");
+    return ferry_filters_authorize(f, v[0].client,
+                                   &(struct ferry_authorize){
+                                       .script = v[1].set ? v[1].text : NULL,
+                                       .variables = v[2].list,
+                                       .nvariables = v[2].nlist,
+                                       .as_fields = v[3].number,
+                                       .cache_key = v[4].set ? v[4].text : NULL,
+                                       .cache_ms = (unsigned)v[5].number,
+                                       .cache_max = (unsigned)v[6].number,
+                                       .pass_cookies = v[7].number,
+                                   });
+}
+
+static int add_auth_prepare(struct ferry_filters *f, const struct ferry_arg_value *v,
+                            const char *root)
+{
+    (void)v;
+    (void)root;
+    return ferry_filters_auth_prepare(f);
+}
+
 static const struct ferry_filter_arg deny_args[] = {
     {"status", FERRY_ARG_INT, false, "403", "400 to 599"},
     {"why", FERRY_ARG_TEXT, false, NULL, "one sentence for the page"},
@@ -298,8 +324,8 @@ static const struct ferry_filter_kind kinds[] = {
     KIND(filter_files, "root", "files as the DATA of a filter", add_filter_files),
     KIND(try_files, NULL, "the first of several paths that is there", add_try_files),
     KIND(rewrite, "pattern", "another path for those that match", add_rewrite),
-    BARE(auth_prepare, "make it a request to an authorizer", NULL),
-    KIND(authorize, "application", "ask an authorizer", NULL),
+    BARE(auth_prepare, "make it a request to an authorizer", add_auth_prepare),
+    KIND(authorize, "application", "ask an authorizer", add_authorize),
     KIND(set_param, "name", "one more param, whatever the client sent", add_set_param),
     KIND(remove_param, "name", "one param less", add_remove_param),
     KIND(header, "name", "a header field of the answer", add_header),

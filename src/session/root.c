@@ -26,12 +26,11 @@ int ferry__session_root_join(struct ferry_session_thread *t, const char *dir,
     r = calloc(1, sizeof *r);
     if (!r)
         return -ENOMEM;
-    r->name = malloc(strlen(dir) + 1);
+    r->name = ferry__text_copy(dir);
     if (!r->name) {
         free(r);
         return -ENOMEM;
     }
-    strcpy(r->name, dir);
     err = ferry_docroot_open(&r->docroot, dir);
     if (err < 0) {
         free(r->name);
@@ -229,6 +228,14 @@ bool ferry__slices_copy(const char *const *texts, unsigned n, struct ferry_slice
     }
     *out = to;
     return true;
+}
+
+char *ferry__text_copy(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *to = malloc(size);
+
+    return to ? memcpy(to, text, size) : NULL;
 }
 
 bool ferry__slice_is_name(struct ferry_slice name)

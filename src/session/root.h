@@ -67,6 +67,9 @@ int ferry__session_slash(struct ferry_session *);
 FERRY_MUST_CHECK
 bool ferry__slices_copy(const char *const *texts, unsigned n, struct ferry_slice **out);
 
+/* For free(); NULL when memory is out. */
+char *ferry__text_copy(const char *);
+
 /* The name of a file in a folder, and none that is never seen. */
 bool ferry__slice_is_name(struct ferry_slice);
 

@@ -68,6 +68,8 @@ static int scripts_run(struct ferry_session *s, void *filter, void *local)
             s, 503,
             "No PHP runs here: there was none to run when ferry was started. Start it again.");
     err = ferry__session_root_run(s, here->root, &route);
+    if (err == -ENOMEM)
+        return err;
     if (err < 0)
         return ferry_session_refuse(s, err == -EACCES ? 403 : 404,
                                     err == -EACCES ? "This script lies outside of the site."
@@ -196,15 +198,14 @@ static bool fill(struct scripts *f, const struct ferry_php_fs *o)
     f->project_root = o->project_root;
     f->rules.nindex = o->index ? o->nindex : 2;
     f->rules.nsuffixes = o->suffixes ? o->nsuffixes : 1;
-    f->root = malloc(strlen(root) + 1);
+    f->root = ferry__text_copy(root);
     f->front = malloc(strlen(front) + 2);
     if (!f->root || !f->front ||
         !ferry__slices_copy(o->index ? o->index : index, f->rules.nindex, &f->index) ||
         !ferry__slices_copy(o->suffixes ? o->suffixes : suffixes, f->rules.nsuffixes, &f->suffixes))
         return false;
-    strcpy(f->root, root);
-    strcpy(f->front, "/");
-    strcpy(f->front + slash, front);
+    f->front[0] = '/';
+    memcpy(f->front + slash, front, strlen(front) + 1);
     f->rules.index = f->index;
     f->rules.suffixes = f->suffixes;
     f->rules.front = ferry_slice_z(front[0] ? f->front : "");

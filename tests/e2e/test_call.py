@@ -211,6 +211,14 @@ def test_errors_of_the_application_stand_apart(php):
         assert [line for line in r.stderr.splitlines() if "message 1 of me" in line]
 
 
+def test_a_script_that_php_does_not_find(php):
+    address, root = php
+    r = call(address, root / "none.php")
+    assert r.returncode == 0 and r.stdout in ("File not found.\n", "No input file specified.\n")
+    if "fpm" in address:
+        assert f"ferry: php-fpm finds no script {root}/none.php: " in r.stderr.splitlines()[-1]
+
+
 def test_verbose(php):
     address, root = php
     r = call(address, root / "answer.php?kind=cookies", "-v", "-d", "a=b")
@@ -417,6 +425,29 @@ def test_progress_on_a_terminal(example):
     assert process.wait(20) == 1
     assert b"interrupted after 0 of 2 requests" in said
     assert out.startswith(b"requests    0 in ")
+
+
+def on_a_terminal(*args):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([str(BUILD / "ferry"), "call", *map(str, args)], stdin=subprocess.DEVNULL, stdout=theirs,
+                               stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the terminal ends with its last user
+        while more := os.read(ours, 4096):
+            said += more
+    os.close(ours)
+    return process.wait(20), said
+
+
+def test_binary_answers_are_not_for_terminals(folder):
+    app = App(folder / "app.sock")
+    app.says("/x", stdout(b"Content-Type: image/png\r\n\r\n\x89\0\0"), record(STDERR, 1, b"red \x1b[31m"), end())
+    code, said = on_a_terminal(app.address, "/x")
+    assert code == 1 and b"binary" in said and b"\x89" not in said and b"red ?[31m" in said
+    code, said = on_a_terminal(app.address, "/x", "-o", "-")
+    assert code == 0 and b"\x89\0\0" in said
+    app.close()
 
 
 # -- an application that does as it is told ----------------------------------------------------------------------------
