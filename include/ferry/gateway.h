@@ -17,9 +17,11 @@ extern "C" {
 
 struct ferry_gateway;
 
+#define FERRY_GATEWAY_OPTS_SIZE .size = sizeof(struct ferry_gateway_opts)
+
 /* Every zero means the default that stands beside it. Grows at its end only. */
 struct ferry_gateway_opts {
-    size_t size;               /* sizeof this */
+    size_t size;               /* FERRY_GATEWAY_OPTS_SIZE */
     const char *const *listen; /* addresses: host:port, :port, [v6]:port, unix:/path, fd:N */
     unsigned nlisten;          /* 0: 127.0.0.1:8080 */
     const struct ferry_filters *filters;
@@ -41,11 +43,19 @@ FERRY_MUST_CHECK
 int ferry_gateway_new(const struct ferry_gateway_opts *, struct ferry_gateway **out, char *why,
                       size_t cap);
 
-/* Serves in threads of its own, until ferry_gateway_stop: 0 or an error. Requests under way are
- * finished first. */
+/* Serves, in the calling thread and more, until ferry_gateway_stop: 0 or an error. Requests under
+ * way are finished first. Once only. */
 FERRY_MUST_CHECK
 int ferry_gateway_run(struct ferry_gateway *);
-void ferry_gateway_stop(struct ferry_gateway *); /* from any thread and from signal handlers */
+
+/* From any thread and from signal handlers. Again: requests under way are cut. */
+void ferry_gateway_stop(struct ferry_gateway *);
+
+/* Stops it when the process gets this signal, by blocking that in the calling thread and reading it
+ * as an event; before ferry_gateway_run, in the thread that calls it, and before other threads are
+ * started. 0 or -errno. */
+FERRY_MUST_CHECK
+int ferry_gateway_stop_on(struct ferry_gateway *, int signo);
 void ferry_gateway_free(struct ferry_gateway *); /* after it has run; takes NULL */
 
 /* The address it listens on, for port 0: the text of listener i, memory of the gateway's; NULL past

@@ -91,6 +91,8 @@ int ferry_client_new(const struct ferry_client_opts *given, struct ferry_client 
     if (given->size < offsetof(struct ferry_client_opts, address) + sizeof o.address)
         return refuse("the options have no size");
     memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    if (!o.address && o.naddresses == 1)
+        o.address = o.addresses[0].text;
     if (!o.address)
         return refuse("no address is given");
     err = read_address(o.address, &addr);

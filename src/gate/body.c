@@ -79,6 +79,7 @@ void ferry__body_begin(struct ferry__exchange *x)
     x->spooling = true;
     x->body_from_ms = now;
     ferry_http_body_start(x->conn->http, now);
+    ferry_pump_kick(&x->conn->pump); /* it may have come already, while a filter waited */
 }
 
 static void write_failed(struct ferry__exchange *x, int err)

@@ -20,7 +20,7 @@ static struct ferry__exchange *exchange_new(struct ferry__gate_conn *c)
     if (x) {
         t->spare = x->next;
         t->nspare--;
-        memset(x, 0, sizeof *x);
+        memset(x, 0, offsetof(struct ferry__exchange, session));
     } else {
         x = calloc(1, sizeof *x);
         if (!x)

@@ -75,8 +75,7 @@ struct ferry__exchange {
     const struct ferry_gate_site *site; /* NULL: the request names none */
 
     /* Its way through the chain. */
-    struct ferry_session session;
-    bool has_session;
+    bool has_session;         /* `session`, at the end, is in use */
     struct ferry_task resume; /* the judge of an answer has let the chain go on */
     int (*judge)(struct ferry_session *, const struct ferry_cgi_response *, void *arg);
     void *judge_arg;
@@ -126,6 +125,8 @@ struct ferry__exchange {
     unsigned minor;
     char *errors; /* the application's error stream, up to ERRORS_MAX */
     size_t errors_len;
+
+    struct ferry_session session; /* the last: it is large, and not cleared with the rest */
 };
 
 /* exchange.c */

@@ -6,8 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "files/docroot.h"
 #include "io/loop.h"
-#include "session/root.h"
+#include "session/session.h"
 #include "session/template.h"
 
 #define PATHS_MAX 32
@@ -45,7 +46,7 @@ static int go_to(struct ferry_session *s, const struct ferry_template_out *to)
 static int run(struct ferry_session *s, void *filter, void *local)
 {
     const struct try_files *t = filter;
-    struct ferry_docroot *root = &((struct ferry_session_root *)local)->docroot;
+    struct ferry_docroot *root = local;
     uint64_t now_ms = ferry_loop_now(ferry_session_loop(s));
 
     ferry_docroot_refresh(root, now_ms);
@@ -66,17 +67,26 @@ static int run(struct ferry_session *s, void *filter, void *local)
 
 static int join(void *filter, struct ferry_session_thread *thread, void **local)
 {
-    struct ferry_session_root *root;
-    int err = ferry__session_root_join(thread, ((const struct try_files *)filter)->root, &root);
+    const struct try_files *t = filter;
+    struct ferry_docroot *root = malloc(sizeof *root);
+    int err;
 
-    if (err == 0)
-        *local = root;
-    return err;
+    (void)thread;
+    if (!root)
+        return -ENOMEM;
+    err = ferry_docroot_open(root, t->root);
+    if (err < 0) {
+        free(root);
+        return err;
+    }
+    *local = root;
+    return 0;
 }
 
 static void leave(void *local)
 {
-    ferry__session_root_leave(local);
+    ferry_docroot_close(local);
+    free(local);
 }
 
 static void try_files_free(void *filter)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* file-filter LISTEN FILTER DIR: files go through an application of the filter role on their way.
+ */
+#include <ferry/gateway.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+    struct ferry_filters *chain = ferry_filters_new();
+    struct ferry_client *filter;
+    int status = 1;
+
+    if (argc != 4 || !chain) {
+        fprintf(stderr, "usage: %s LISTEN FILTER DIR\n", argv[0]);
+        return 64;
+    }
+    if (ferry_client_new(&(struct ferry_client_opts){FERRY_CLIENT_OPTS_SIZE, .address = argv[2]},
+                         &filter) < 0) {
+        fprintf(stderr, "%s: %s\n", argv[2], ferry_client_why());
+        return 64;
+    }
+    if (ferry_filters_basic_params(chain) == 0 && ferry_filters_map_header(chain) == 0 &&
+        ferry_filters_filter_files(chain, argv[3]) == 0 && ferry_filters_call(chain, filter) == 0)
+        status = ferry_gateway_main(&(struct ferry_gateway_opts){
+            FERRY_GATEWAY_OPTS_SIZE, .listen = (const char *[]){argv[1]}, .nlisten = 1,
+            .filters = chain});
+    else
+        fprintf(stderr, "%s: %s\n", argv[0], ferry_filters_why(chain));
+    ferry_client_free(filter);
+    ferry_filters_free(chain);
+    return status;
+}
