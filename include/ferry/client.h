@@ -301,7 +301,7 @@ struct ferry_fetch {
 struct ferry_answer {
     struct ferry_outcome outcome;
     struct ferry_answer_head head; /* status 0 when there is none */
-    struct ferry_slice body, errors;
+    struct ferry_slice body, errors; /* never with p == NULL */
 };
 
 /*

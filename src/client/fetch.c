@@ -246,6 +246,11 @@ static void on_closed(void *arg)
 
 /* -- both -- */
 
+static struct ferry_slice seen(const struct bytes *b)
+{
+    return ferry_slice(b->p ? b->p : "", b->len);
+}
+
 int ferry_client_fetch(struct ferry_client *client, const struct ferry_fetch *f,
                        struct ferry_answer **out)
 {
@@ -267,8 +272,8 @@ int ferry_client_fetch(struct ferry_client *client, const struct ferry_fetch *f,
             ferry_answer_free(&g.whole->answer);
         return r;
     }
-    g.whole->answer.body = ferry_slice(g.whole->body.p, g.whole->body.len);
-    g.whole->answer.errors = ferry_slice(g.whole->errors.p, g.whole->errors.len);
+    g.whole->answer.body = seen(&g.whole->body);
+    g.whole->answer.errors = seen(&g.whole->errors);
     *out = &g.whole->answer;
     return 0;
 }

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client_poll ADDRESS SCRIPT QUERY...: asks an application for each query, all at once, on a loop
+ * of poll(2). Read it from the bottom up.
+ *
+ *     client_poll unix:/run/php/php8.2-fpm.sock /srv/hello.php a=1 a=2 a=3
+ *
+ * ferry's loop has a descriptor that is readable whenever there is something for it to do, be it a
+ * connection, a timer or an exchange that was just started. Then it does one step.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ferry/client.h"
+
+static struct ferry_client *client;
+static struct ferry_loop *loop;
+static unsigned left, failed; /* requests */
+
+/* -- a request
+ * ------------------------------------------------------------------------------------------------
+ */
+
+struct ask {
+    const char *query;
+    char answer[1000]; /* its beginning */
+    size_t len;
+};
+
+static void out(struct ferry_exchange *x, struct ferry_slice bytes)
+{
+    struct ask *a = ferry_exchange_user(x);
+    size_t room = sizeof a->answer - a->len, n = bytes.len < room ? bytes.len : room;
+
+    memcpy(a->answer + a->len, bytes.p, n);
+    a->len += n;
+}
+
+static void errors(struct ferry_exchange *x, struct ferry_slice bytes)
+{
+    (void)x;
+    fprintf(stderr, "%.*s\n", (int)bytes.len, bytes.p);
+}
+
+/* Only to have the head read: without it, `out` would get that too. */
+static void head(struct ferry_exchange *x)
+{
+    (void)x;
+}
+
+static void done(struct ferry_exchange *x, const struct ferry_outcome *outcome)
+{
+    struct ask *a = ferry_exchange_user(x);
+
+    printf("%s: %s: %.*s\n", a->query, ferry_result_text(outcome->result), (int)a->len, a->answer);
+    failed += outcome->result != FERRY_RESULT_DONE;
+    free(a);
+    ferry_exchange_free(x);
+    left--;
+}
+
+static void ask(const char *script, const char *query)
+{
+    static const struct ferry_exchange_fns fns = {
+        .head = head, .out = out, .errors = errors, .done = done};
+    struct ask *a = calloc(1, sizeof *a);
+    struct ferry_exchange_opts opts = {
+        .size = sizeof opts, .fns = &fns, .user = a, .idempotent = true};
+    struct ferry_exchange *x;
+
+    if (!a || ferry_exchange_new(client, loop, &opts, &x) < 0)
+        exit(1);
+    a->query = query;
+    ferry_exchange_param_z(x, "SCRIPT_FILENAME", script);
+    ferry_exchange_param_z(x, "REQUEST_METHOD", "GET");
+    ferry_exchange_param_z(x, "QUERY_STRING", query);
+    ferry_exchange_end(x); /* it has no body */
+    ferry_exchange_start(x);
+    left++;
+}
+
+/* -- the loop
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void closed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* A real program waits for its own descriptors in the same poll. */
+static void turn(void)
+{
+    struct pollfd p = {.fd = ferry_loop_fd(loop), .events = POLLIN};
+
+    if (p.fd < 0 || (poll(&p, 1, -1) == 1 && ferry_loop_step(loop) < 0))
+        exit(1);
+}
+
+int main(int argc, char **argv)
+{
+    struct ferry_client_opts opts = {FERRY_CLIENT_OPTS_SIZE, .total_ms = 30000};
+    bool is_closed = false;
+
+    if (argc < 4) {
+        fprintf(stderr, "usage: %s ADDRESS SCRIPT QUERY...\n", argv[0]);
+        return 64;
+    }
+    opts.address = argv[1];
+    if (ferry_loop_new(FERRY_IO_AUTO, &loop) < 0 || ferry_client_new(&opts, &client) < 0) {
+        fprintf(stderr, "%s: %s: no client can be made\n", argv[0], argv[1]);
+        return 1;
+    }
+    for (int i = 3; i < argc; i++)
+        ask(argv[2], argv[i]);
+    while (left)
+        turn();
+    ferry_client_close(client, loop, closed, &is_closed);
+    while (!is_closed)
+        turn();
+    ferry_client_free(client);
+    ferry_loop_free(loop);
+    return failed ? 1 : 0;
+}
