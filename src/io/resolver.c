@@ -380,6 +380,15 @@ void ferry_lookup_cancel(struct ferry_lookup *lookup)
 
 /* -- making and closing -- */
 
+static int set_servers(ares_channel channel, const char *servers)
+{
+    int status = ares_set_servers_ports_csv(channel, servers);
+
+    if (status == ARES_SUCCESS)
+        return 0;
+    return status == ARES_ENOMEM ? -ENOMEM : FERRY_EUSAGE;
+}
+
 static int open_channel(struct ferry_resolver *r, const char *servers)
 {
     struct ares_options opts = {.sock_state_cb = on_socket,
@@ -388,16 +397,26 @@ static int open_channel(struct ferry_resolver *r, const char *servers)
                                 .tries = TRIES};
     int status = ares_init_options(&r->channel, &opts,
                                    ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
+    int err;
 
     if (status != ARES_SUCCESS)
         return status == ARES_ENOMEM ? -ENOMEM : FERRY_EREMOTE;
-    if (!servers)
-        return 0;
-    status = ares_set_servers_ports_csv(r->channel, servers);
-    if (status == ARES_SUCCESS)
-        return 0;
-    ares_destroy(r->channel);
-    return status == ARES_ENOMEM ? -ENOMEM : FERRY_EUSAGE;
+    err = servers ? set_servers(r->channel, servers) : 0;
+    if (err < 0)
+        ares_destroy(r->channel);
+    return err;
+}
+
+int ferry_resolver_check(const char *servers)
+{
+    ares_channel channel;
+    int err = ares_init(&channel);
+
+    if (err != ARES_SUCCESS) /* as on a machine without resolv.conf: it is looked at when asked */
+        return err == ARES_ENOMEM ? -ENOMEM : 0;
+    err = set_servers(channel, servers);
+    ares_destroy(channel);
+    return err;
 }
 
 static void on_watch_closed(struct ferry_watch *w)

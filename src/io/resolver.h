@@ -22,6 +22,10 @@ struct ferry_resolver;
 FERRY_MUST_CHECK
 int ferry_resolver_new(struct ferry_loop *, const char *servers, struct ferry_resolver **out);
 
+/* Are these servers, as above? 0, FERRY_EUSAGE or -ENOMEM. */
+FERRY_MUST_CHECK
+int ferry_resolver_check(const char *servers);
+
 /* Cancels what is under way; `closed` (which may be NULL) is called from the loop when the resolver
  * is gone. */
 void ferry_resolver_free(struct ferry_resolver *, void (*closed)(void *), void *arg);

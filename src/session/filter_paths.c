@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/text.h"
-#include "session/session.h"
+#include "session/internal.h"
 
 /* -- split_path_info --------------------------------------------------------------------------- */
 
@@ -138,15 +138,6 @@ struct endpoint {
     char text[];
 };
 
-/* What a filter of ours makes; the operator's own word stands, whichever comes first. */
-static int make_param(struct ferry_session *s, struct ferry_slice name, struct ferry_slice value)
-{
-    for (unsigned i = 0; i < s->rq.nset; i++)
-        if (ferry_slice_eq(s->rq.set[i].name, name))
-            return 0;
-    return ferry_session_set_param(s, name, value);
-}
-
 /* The path as a client would have to send it. */
 static struct ferry_slice escaped(struct ferry_session *s, struct ferry_slice path,
                                   struct ferry_slice query)
@@ -196,14 +187,14 @@ static int run_file_endpoint(struct ferry_session *s, void *filter, void *local)
     (void)local;
     if (s->mount.len) {
         target = target_below(s);
-        err = target.p ? make_param(s, FERRY_SLICE("REQUEST_URI"), target) : -ENOMEM;
+        err = target.p ? ferry__session_make_param(s, FERRY_SLICE("REQUEST_URI"), target) : -ENOMEM;
         s->mount.len = 0; /* the script lives at "/" now, and knows of no prefix */
     }
     rest = ferry_slice_from(path, e->name.len);
     if (ferry_slice_starts(path, e->name) && (!rest.len || rest.p[0] == '/'))
         info = rest;
     if (err == 0)
-        err = make_param(s, FERRY_SLICE("DOCUMENT_URI"), path);
+        err = ferry__session_make_param(s, FERRY_SLICE("DOCUMENT_URI"), path);
     if (err == 0)
         err = ferry_session_set_script(
             s, &(struct ferry_script){

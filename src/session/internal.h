@@ -35,6 +35,17 @@ struct ferry_session_hook {
 void *ferry__session_grow(struct ferry_session *, void *array, unsigned n, unsigned *cap,
                           size_t size);
 
+/* A param that a filter of ferry's makes: one that was set or removed otherwise stands. 0 or an
+ * error. */
+int ferry__session_make_param(struct ferry_session *, struct ferry_slice name,
+                              struct ferry_slice value);
+
+/* The thread's resolver with these servers (NULL: the system's), made when it is asked for first.
+ * Closed with the thread. 0, or an error of ferry_resolver_new. */
+FERRY_MUST_CHECK
+int ferry__session_thread_resolver(struct ferry_session_thread *, const char *servers,
+                                   struct ferry_resolver **out);
+
 /* May filters change the field of this name in an answer? */
 bool ferry__session_is_field(struct ferry_slice name);
 

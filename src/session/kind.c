@@ -5,6 +5,8 @@
  */
 #include "session/kind.h"
 
+#include <limits.h>
+
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 /* name, type, required, fallback, help */
@@ -48,6 +50,20 @@ static const struct ferry_filter_arg remote_host_args[] = {
     {"unconfirmed", FERRY_ARG_BOOL, false, "off", "take the name without looking it up in turn"},
     {"servers", FERRY_ARG_TEXT, false, NULL, "name servers, \"127.0.0.1:5353, ...\"; the system's"},
 };
+
+static int add_remote_host(struct ferry_filters *f, const struct ferry_arg_value *v,
+                           const char *root)
+{
+    (void)root;
+    if (v[0].number > INT_MAX || v[1].number > INT_MAX)
+        return ferry_filters_refuse(f, "remote_host: a time of more than 24 days");
+    return ferry_filters_remote_host(f, &(struct ferry_remote_host){
+                                            .timeout_ms = (unsigned)v[0].number,
+                                            .keep_ms = (unsigned)v[1].number,
+                                            .unconfirmed = v[2].number,
+                                            .servers = v[3].set ? v[3].text : NULL,
+                                        });
+}
 
 static const struct ferry_filter_arg set_param_args[] = {
     {"name", FERRY_ARG_TEXT, true, NULL, "the param"},
@@ -315,7 +331,7 @@ static int add_application(struct ferry_filters *f, const struct ferry_arg_value
 static const struct ferry_filter_kind kinds[] = {
     BARE(basic_params, "params of the request and its connection", add_basic_params),
     BARE(map_header, "header fields as HTTP_ params", add_map_header),
-    KIND(remote_host, NULL, "the name of the client's address as REMOTE_HOST", NULL),
+    KIND(remote_host, NULL, "the name of the client's address as REMOTE_HOST", add_remote_host),
     KIND(split_path_info, NULL, "SCRIPT_NAME and PATH_INFO from the path", add_split_path_info),
     KIND(file_endpoint, "file", "one script for every path", add_file_endpoint),
     KIND(strip_prefix, "prefix", "take a prefix off the path", add_strip_prefix),

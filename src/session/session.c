@@ -422,6 +422,15 @@ int ferry_session_set_param(struct ferry_session *s, struct ferry_slice name,
     return value.p ? put_param(s, name, value) : -ENOMEM;
 }
 
+int ferry__session_make_param(struct ferry_session *s, struct ferry_slice name,
+                              struct ferry_slice value)
+{
+    for (unsigned i = 0; i < s->rq.nset; i++)
+        if (ferry_slice_eq(s->set[i].name, name))
+            return 0;
+    return ferry_session_set_param(s, name, value);
+}
+
 int ferry_session_remove_param(struct ferry_session *s, struct ferry_slice name)
 {
     return put_param(s, name, ferry_slice(NULL, 0));

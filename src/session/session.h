@@ -26,7 +26,8 @@ struct ferry_session;
  * -------------------------------------------------------------------------------------------------
  */
 
-struct ferry_session_client; /* a client that this thread has joined */
+struct ferry_session_client;   /* a client that this thread has joined */
+struct ferry_session_resolver; /* of remote_host */
 struct ferry_resolver;
 struct ferry_session_root;
 
@@ -38,7 +39,7 @@ struct ferry_session_thread {
     struct ferry_list clients;     /* of struct ferry_session_client */
     void (*closed)(void *);
     void *closed_arg;
-    struct ferry_resolver *resolver;
+    struct ferry_list resolvers;      /* of struct ferry_session_resolver */
     struct ferry_session_root *roots; /* folders that its chains serve from (session/root.h) */
 };
 
@@ -47,7 +48,8 @@ void ferry_session_thread_init(struct ferry_session_thread *, struct ferry_loop 
 /* This thread's part of a client; joined when it is asked for the first time. NULL: no memory. */
 struct ferry_client_local *ferry_session_thread_client(struct ferry_session_thread *,
                                                        struct ferry_client *);
-/* Closes what the thread has of clients; `done` when all are closed, from the loop. */
+/* Closes what the thread has of clients and resolvers; `done` when all are closed, from the loop.
+ */
 void ferry_session_thread_close(struct ferry_session_thread *, void (*done)(void *), void *arg);
 void ferry_session_thread_fini(struct ferry_session_thread *); /* after that */
 

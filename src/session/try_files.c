@@ -6,9 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "files/docroot.h"
 #include "io/loop.h"
-#include "session/session.h"
+#include "session/root.h"
 #include "session/template.h"
 
 #define PATHS_MAX 32
@@ -46,7 +45,7 @@ static int go_to(struct ferry_session *s, const struct ferry_template_out *to)
 static int run(struct ferry_session *s, void *filter, void *local)
 {
     const struct try_files *t = filter;
-    struct ferry_docroot *root = local;
+    struct ferry_docroot *root = &((struct ferry_session_root *)local)->docroot;
     uint64_t now_ms = ferry_loop_now(ferry_session_loop(s));
 
     ferry_docroot_refresh(root, now_ms);
@@ -67,26 +66,17 @@ static int run(struct ferry_session *s, void *filter, void *local)
 
 static int join(void *filter, struct ferry_session_thread *thread, void **local)
 {
-    const struct try_files *t = filter;
-    struct ferry_docroot *root = malloc(sizeof *root);
-    int err;
+    struct ferry_session_root *root;
+    int err = ferry__session_root_join(thread, ((const struct try_files *)filter)->root, &root);
 
-    (void)thread;
-    if (!root)
-        return -ENOMEM;
-    err = ferry_docroot_open(root, t->root);
-    if (err < 0) {
-        free(root);
-        return err;
-    }
-    *local = root;
-    return 0;
+    if (err == 0)
+        *local = root;
+    return err;
 }
 
 static void leave(void *local)
 {
-    ferry_docroot_close(local);
-    free(local);
+    ferry__session_root_leave(local);
 }
 
 static void try_files_free(void *filter)

@@ -62,6 +62,17 @@ static const char *colour_of(unsigned status)
                                         : green;
 }
 
+/* The first line of a text that is not empty. */
+static struct ferry_slice first_line(struct ferry_slice s)
+{
+    size_t end;
+
+    while (s.len && memchr(" \t\r\n", s.p[0], 4))
+        s = ferry_slice_from(s, 1);
+    end = ferry_slice_find(s, '\n');
+    return ferry_slice_first(s, end && s.p[end - 1] == '\r' ? end - 1 : end);
+}
+
 static void put_remarks(const struct ferry_show_opts *o, const struct ferry_follow_request *r,
                         FILE *out)
 {
@@ -87,11 +98,8 @@ static void put_remarks(const struct ferry_show_opts *o, const struct ferry_foll
     if (r->fault)
         fprintf(out, "  fault: %s", r->fault);
     if (r->err.len) {
-        struct ferry_slice text = ferry_slice_trim(ferry_slice(r->err.p, r->err.kept));
-
-        text = ferry_slice_first(text, ferry_slice_find(text, '\n'));
         fprintf(out, "  stderr %llu: ", (unsigned long long)r->err.len);
-        put_text(text, STDERR_MAX, out);
+        put_text(first_line(ferry_slice(r->err.p, r->err.kept)), STDERR_MAX, out);
     }
     colour(o, NULL, out);
 }
@@ -205,7 +213,7 @@ static void add_end(json_t *o, const struct ferry_follow_request *r, int *err)
 
 static int dump(json_t *o, int err, FILE *out)
 {
-    char *text = err < 0 ? NULL : json_dumps(o, JSON_COMPACT);
+    char *text = err < 0 ? NULL : json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12));
 
     if (text) {
         fputs(text, out);
