@@ -7,9 +7,11 @@
 
 #include <stdlib.h>
 
+#define MARK FERRY_SLICE("\xef\xbb\xbf")
+
 void ferry__lexer_init(struct ferry__lexer *l, struct ferry_slice text)
 {
-    if (ferry_slice_starts(text, FERRY_SLICE("\xef\xbb\xbf")))
+    if (ferry_slice_starts(text, MARK))
         text = ferry_slice_from(text, 3);
     *l = (struct ferry__lexer){.rest = text, .line = 1};
 }
@@ -103,7 +105,9 @@ static void take_word(struct ferry__lexer *l, struct ferry__token *t)
 
     while (n < s.len && !ends_word(s.p[n]) && !is_control(s.p[n]))
         n++;
-    if (n == 0 && s.p[0] == ';')
+    if (ferry_slice_starts(s, MARK))
+        bad(l, t, MARK.len, "a byte order mark, which stands at the beginning of a file only");
+    else if (n == 0 && s.p[0] == ';')
         bad(l, t, 1, "no ';' is needed: a setting ends by itself; in a value, quote it");
     else if (n == 0 && s.p[0] == '\\')
         bad(l, t, 1, "a value with a backslash must be quoted: 'a\\.b'");
@@ -185,6 +189,8 @@ bool ferry__word_is_bare(const char *text)
 {
     size_t n = 0;
 
+    if (ferry_slice_starts(ferry_slice_z(text), MARK))
+        return false;
     while (text[n] && !ends_word(text[n]) && !is_control(text[n]))
         n++;
     return n > 0 && text[n] == 0;

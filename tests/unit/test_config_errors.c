@@ -61,6 +61,8 @@ static void slips_of_the_hand(void **state)
         {"user = a\"b\"\n" SITE, "1: a quote in the middle of a word: quote all of it\n"},
         {"user = a;\n" SITE,
          "1: no ';' is needed: a setting ends by itself; in a value, quote it\n"},
+        {"user = \xef\xbb\xbf u\n" SITE,
+         "1: a byte order mark, which stands at the beginning of a file only\n"},
         {"user = \x01\n" SITE, "1: a control character, which no text file has\n"},
         {"# \x7f\n" SITE, "1: a control character, which no text file has\n"},
         {"user = '\x1b'\n" SITE, "1: a control character; write \\xHH in double quotes\n"},
