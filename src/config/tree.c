@@ -356,7 +356,8 @@ static const char *folder_of(struct ferry__reader *r, const char *name)
 
     if (n >= sizeof given)
         return "";
-    memcpy(given, name, n);
+    if (n)
+        memcpy(given, name, n);
     given[n] = 0;
     if (!realpath(slash ? (n ? given : "/") : ".", real))
         return ferry__reader_text(r, given);
