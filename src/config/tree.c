@@ -360,7 +360,7 @@ static const char *folder_of(struct ferry__reader *r, const char *name)
         memcpy(given, name, n);
     given[n] = 0;
     if (!realpath(slash ? (n ? given : "/") : ".", real))
-        return ferry__reader_text(r, given);
+        return ferry__reader_text(r, n ? given : ".");
     return strcmp(real, "/") == 0 ? "" : ferry__reader_text(r, real);
 }
 

@@ -230,6 +230,31 @@ def test_all_defaults_are_what_they_are_said_to_be(file):
         assert s["name"] in config("keys").stdout
 
 
+SOMETHING = {"application": "php", "file": "/x.php", "name": "X-Y", "paths": '{ /a, "=404" }', "pattern": "x", "prefix": "/x",
+             "to": "/y", "value": "y"}
+
+
+def test_every_filter_is_taken_with_its_defaults(file):
+    for f in json.loads(config("keys", "--json").stdout)["filters"]:
+        said = "".join(f"{a['name']} = {SOMETHING[a['name']]}  " for a in f["args"] if a["required"])
+        file.write_text(GOOD.replace("files {}", f"{f['name']} {{ {said} }}"))
+        p = config("dump", "--all", file)
+        assert (p.returncode, p.stderr) == (0, ""), f
+        again = config("dump", "--all", "-", input=p.stdout, stdin=None)
+        assert again.stdout == p.stdout
+        for a in f["args"]:
+            if a["default"] and "{" not in a["form"] and a["name"] != f["title"]:
+                assert re.search(rf"^ +{a['name']} = {re.escape(a['default'])}$", p.stdout, re.M) or \
+                    a["default"].endswith("s"), (f, a)  # 300s is printed as 5m
+        # Each argument that is needed is asked for.
+        for a in f["args"]:
+            if a["required"]:
+                file.write_text(GOOD.replace("files {}", f"{f['name']} {{}}"))
+                p = config("check", file)
+                assert p.returncode == 78
+                assert f"the filter '{f['name']}' needs '" in p.stderr
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_the_examples_of_the_documents_are_good_and_laid_out(path):
     examples = [b for b in re.findall(r"```conf\n(.*?)```", path.read_text(), re.S) if re.search(r"^site\b", b, re.M)]
