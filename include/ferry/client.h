@@ -118,7 +118,8 @@ struct ferry_client_opts {
     const char *ping;
     unsigned ping_ms; /* 10,000 */
 
-    unsigned threads_max; /* that may use it: 64 */
+    unsigned threads_max;     /* that may use it: 64 */
+    const char *name_servers; /* for names of hosts: "127.0.0.1:53, ..."; NULL: the system's */
 };
 
 #define FERRY_CLIENT_OPTS_SIZE .size = sizeof(struct ferry_client_opts)

@@ -18,6 +18,7 @@
  */
 
 struct ferry_pool_local;
+struct ferry_client_local;
 struct ferry_call;
 
 /* X(name): how a call ended */
@@ -88,9 +89,12 @@ struct ferry_call {
     bool overloaded;  /* the application refused it, for now */
     bool past_end;    /* came when the queue was full */
     bool held;
-    bool timed;               /* it has deadlines: */
-    struct ferry_timer timer; /* of the next */
-    uint64_t moved_ms;        /* when bytes of it went either way */
+    bool keyed;                        /* its address was chosen by a key: it waits there */
+    struct ferry_client_local *client; /* when it has several addresses, else NULL */
+    uint64_t tried;                    /* of those, by bits */
+    bool timed;                        /* it has deadlines: */
+    struct ferry_timer timer;          /* of the next */
+    uint64_t moved_ms;                 /* when bytes of it went either way */
 };
 
 /* Starts it: `done` follows in any case. The deadlines of queue and call begin now. `started` alone

@@ -8,33 +8,18 @@
 #include "client/client.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "client/pool.h"
+#include "client/addresses.h"
 
 #define THREADS_MAX 64
 #define CONNECT_MS 5000
-
-struct ferry_client_local {
-    struct ferry_client *client;
-    struct ferry_loop *loop; /* NULL: closed, or not joined yet */
-    struct ferry_pool_local *pool;
-    unsigned index;
-    void (*closed)(void *);
-    void *closed_arg;
-    struct ferry_task tell; /* that it is closed */
-};
-
-struct ferry_client {
-    struct ferry_pool *pool;
-    unsigned threads_max;
-    pthread_mutex_t lock; /* who has joined */
-    struct ferry_client_local *locals;
-};
+#define FAILS_MAX 3
+#define PING_MS 10000
+#define WEIGHT_MAX 100
+#define STICKY_ENTRIES 16384 /* see balance.c */
 
 static _Thread_local const char *why_not = "";
 
@@ -43,71 +28,215 @@ const char *ferry_client_why(void)
     return why_not;
 }
 
-/* -- making -- */
-
 static int refuse(const char *why)
 {
     why_not = why;
     return FERRY_EUSAGE;
 }
 
-static int read_address(const char *text, struct ferry_addr *out)
-{
-    const char *why = "";
-    int err = ferry_addr_parse(text, false, out, &why);
+/* -- targets -- */
 
-    if (err < 0)
-        return refuse(why);
-    return out->fd >= 0 ? refuse("fd:N is for listening, not for connecting") : 0;
-}
-
-static struct ferry_pool *make_pool(const struct ferry_client_opts *o,
-                                    const struct ferry_addr *addr, unsigned threads)
+static struct ferry_pool *make_pool(const struct ferry_client *c, const struct ferry_addr *addr)
 {
+    const struct ferry_client_opts *o = &c->opts;
     struct ferry_pool_opts opts = {
-        .addr = *addr,
         .multiplex = o->multiplex,
         .connections_max = o->connections_max,
+        .connections_min = o->connections_min,
         .queue_max = o->queue_max,
         .queue_timeout_ms = o->queue_timeout_ms,
         .idle_timeout_ms = o->idle_timeout_ms,
+        .life_ms = o->life_ms,
+        .requests_max = o->requests_max,
+        .no_keep = o->no_keep,
         .connect_ms = o->connect_ms ? o->connect_ms : CONNECT_MS,
         .first_byte_ms = o->first_byte_ms,
         .idle_ms = o->idle_ms,
         .total_ms = o->total_ms,
+        .fail_ms = o->fail_ms,
         .sharers = o->threads_max ? o->threads_max : FERRY__POOL_JOINED,
     };
 
-    return ferry_pool_new(&opts, threads);
+    if (!c->single || c->ping) /* else there is no other to go to */
+        opts.fails_max = o->fails_max ? o->fails_max : FAILS_MAX;
+    if (addr)
+        opts.addr = *addr;
+    return ferry_pool_new(&opts, c->threads_max + 1);
+}
+
+static uint64_t identity_of(const struct ferry_addr *addr)
+{
+    char text[FERRY_ADDR_TEXT_MAX];
+
+    return ferry__hash(text, ferry_addr_format(addr, text, sizeof text));
+}
+
+/* NULL: the address of a host that is not known yet. */
+int ferry__client_add(struct ferry_client *c, const struct ferry_addr *addr, unsigned weight,
+                      unsigned host)
+{
+    unsigned n = atomic_load(&c->ntargets), i;
+    struct ferry__target *t = NULL;
+
+    for (i = 0; addr && i < n && !t; i++)
+        if (c->targets[i].host == host && host && atomic_load(&c->targets[i].gone))
+            t = &c->targets[i];
+    if (t) {
+        ferry_pool_set_addr(t->pool, addr);
+        atomic_store(&t->identity, identity_of(addr));
+        atomic_store(&t->gone, false);
+        return (int)(t - c->targets);
+    }
+    if (n == FERRY__POOLS_MAX)
+        return FERRY_ELIMIT;
+    t = &c->targets[n];
+    t->pool = make_pool(c, addr);
+    if (!t->pool)
+        return -ENOMEM;
+    t->weight = weight;
+    t->host = host;
+    atomic_store(&t->identity, addr ? identity_of(addr) : 0);
+    atomic_store(&c->ntargets, n + 1); /* now others may look at it */
+    return (int)n;
+}
+
+/* -- making -- */
+
+/* "name:port" with a name that is no number. */
+static bool is_host(const char *text, struct ferry_slice *name, unsigned *port)
+{
+    const char *colon = strrchr(text, ':'), *end;
+    uint64_t n;
+
+    if (!colon || colon == text || strncmp(text, "unix:", 5) == 0 || *text == '/' || *text == '[')
+        return false;
+    for (const char *p = text; p < colon; p++)
+        if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') && !(*p >= '0' && *p <= '9') &&
+            !strchr("-_.", *p))
+            return false;
+    end = colon;
+    while (end > text && end[-1] != '.')
+        end--;
+    if (*end >= '0' && *end <= '9')
+        return false; /* the last label of a name is no number: a misspelt address */
+    if (ferry_slice_u64(ferry_slice_z(colon + 1), 65535, &n) < 0 || n == 0)
+        return false;
+    *name = ferry_slice(text, (size_t)(colon - text));
+    *port = (unsigned)n;
+    return name->len < FERRY_LOOKUP_NAME_MAX;
+}
+
+static int add_host(struct ferry_client *c, struct ferry_slice name, unsigned port, unsigned weight)
+{
+    struct ferry__host *h = &c->hosts[c->nhosts];
+
+    h->name = strndup(name.p, name.len);
+    if (!h->name)
+        return -ENOMEM;
+    h->port = port;
+    h->weight = weight;
+    c->nhosts++;
+    return ferry__client_add(c, NULL, weight, c->nhosts);
+}
+
+static int add_address(struct ferry_client *c, const char *text, unsigned weight)
+{
+    struct ferry_slice name;
+    struct ferry_addr addr;
+    const char *why = "";
+    unsigned port;
+    int err;
+
+    if (!text)
+        return refuse("an address is missing");
+    if (weight > WEIGHT_MAX)
+        return refuse("a weight is more than 100");
+    err = ferry_addr_parse(text, false, &addr, &why);
+    if (err < 0 && is_host(text, &name, &port)) {
+        err = add_host(c, name, port, weight ? weight : 1);
+    } else if (err < 0) {
+        return refuse(why);
+    } else if (addr.fd >= 0) {
+        return refuse("fd:N is for listening, not for connecting");
+    } else {
+        err = ferry__client_add(c, &addr, weight ? weight : 1, 0);
+    }
+    return err == FERRY_ELIMIT ? refuse("there are more than 64 addresses") : err < 0 ? err : 0;
+}
+
+static int add_addresses(struct ferry_client *c, const struct ferry_client_opts *o)
+{
+    unsigned n = o->address ? 1 : o->naddresses;
+    struct ferry_slice name;
+    struct ferry_addr addr;
+    const char *why;
+    unsigned port;
+    int err = 0;
+
+    if (o->address && o->naddresses)
+        return refuse("both address and addresses are given");
+    if (n == 0)
+        return refuse("no address is given");
+    if (n == 1) {
+        const char *text = o->address ? o->address : o->addresses[0].text;
+
+        c->single = text && !(ferry_addr_parse(text, false, &addr, &why) < 0 &&
+                              is_host(text, &name, &port));
+    }
+    for (unsigned i = 0; i < n && err == 0; i++)
+        err = o->address ? add_address(c, o->address, 1)
+                         : add_address(c, o->addresses[i].text, o->addresses[i].weight);
+    return err;
+}
+
+static int fill(struct ferry_client *c, const struct ferry_client_opts *o)
+{
+    unsigned max = o->threads_max ? o->threads_max : THREADS_MAX;
+
+    c->opts = *o;
+    c->threads_max = max;
+    if (!c->opts.ping_ms)
+        c->opts.ping_ms = PING_MS;
+    c->locals = calloc(max + 1, sizeof *c->locals);
+    if (!c->locals)
+        return -ENOMEM;
+    for (unsigned i = 0; i <= max; i++)
+        c->locals[i] = (struct ferry_client_local){.client = c, .index = i};
+    if (o->ping) {
+        c->ping = strdup(o->ping);
+        if (!c->ping)
+            return -ENOMEM;
+    }
+    if (o->name_servers) {
+        c->name_servers = strdup(o->name_servers);
+        if (!c->name_servers)
+            return -ENOMEM;
+    }
+    if (o->balance == FERRY_BALANCE_STICKY) {
+        c->sticky = calloc(STICKY_ENTRIES, sizeof *c->sticky);
+        if (!c->sticky)
+            return -ENOMEM;
+    }
+    return add_addresses(c, o);
 }
 
 int ferry_client_new(const struct ferry_client_opts *given, struct ferry_client **out)
 {
     struct ferry_client_opts o = {0};
     struct ferry_client *c;
-    struct ferry_addr addr;
     int err;
 
     if (given->size < offsetof(struct ferry_client_opts, address) + sizeof o.address)
         return refuse("the options have no size");
     memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
-    if (!o.address && o.naddresses == 1)
-        o.address = o.addresses[0].text;
-    if (!o.address)
-        return refuse("no address is given");
-    err = read_address(o.address, &addr);
-    if (err < 0)
-        return err;
     c = calloc(1, sizeof *c);
     if (!c)
         return -ENOMEM;
     pthread_mutex_init(&c->lock, NULL);
-    c->threads_max = o.threads_max ? o.threads_max : THREADS_MAX;
-    c->locals = calloc(c->threads_max + 1, sizeof *c->locals);
-    c->pool = make_pool(&o, &addr, c->threads_max + 1);
-    if (!c->locals || !c->pool) {
+    err = fill(c, &o);
+    if (err < 0) {
         ferry_client_free(c);
-        return -ENOMEM;
+        return err;
     }
     *out = c;
     return 0;
@@ -115,12 +244,22 @@ int ferry_client_new(const struct ferry_client_opts *given, struct ferry_client 
 
 void ferry_client_free(struct ferry_client *c)
 {
+    unsigned n;
+
     if (!c)
         return;
+    n = atomic_load(&c->ntargets);
     for (unsigned i = 0; c->locals && i <= c->threads_max; i++)
-        ferry_pool_local_free(c->locals[i].pool);
-    ferry_pool_free(c->pool);
+        for (unsigned t = 0; t < n; t++)
+            ferry_pool_local_free(c->locals[i].group.locals[t]);
+    for (unsigned t = 0; t < n; t++)
+        ferry_pool_free(c->targets[t].pool);
+    for (unsigned i = 0; i < c->nhosts; i++)
+        free(c->hosts[i].name);
     free(c->locals);
+    free(c->sticky);
+    free(c->ping);
+    free(c->name_servers);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -132,11 +271,45 @@ unsigned ferry_client_threads_max(const struct ferry_client *c)
     return c->threads_max;
 }
 
+struct ferry_pool_local *ferry__client_part(struct ferry_client_local *l, unsigned target)
+{
+    struct ferry_pool_local *p = l->group.locals[target];
+
+    if (l->open >> target & 1)
+        return p;
+    p = ferry_pool_join(l->client->targets[target].pool, l->index, l->loop);
+    if (!p)
+        return NULL;
+    l->open |= UINT64_C(1) << target;
+    l->group.locals[target] = p;
+    if (target >= l->group.n)
+        l->group.n = target + 1;
+    if (!l->client->single) {
+        p->group = &l->group;
+        p->next_ticket = &l->group.tickets;
+    }
+    return p;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void on_timer(struct ferry_timer *t)
+{
+    struct ferry_client_local *l = ferry_container(t, struct ferry_client_local, timer);
+    uint64_t now = ferry_loop_now(l->loop);
+
+    ferry_timer_set(l->loop, t, sooner(ferry__names_look(l, now), ferry__pings_look(l, now)));
+}
+
 static void tell_closed(struct ferry_task *task)
 {
     struct ferry_client_local *l = ferry_container(task, struct ferry_client_local, tell);
     void (*closed)(void *) = l->closed;
 
+    l->open = 0;
     pthread_mutex_lock(&l->client->lock);
     l->loop = NULL;
     pthread_mutex_unlock(&l->client->lock);
@@ -149,13 +322,21 @@ static struct ferry_client_local *join(struct ferry_client *c, unsigned index,
 {
     struct ferry_client_local *l = &c->locals[index];
 
-    l->client = c;
-    l->index = index;
-    ferry_task_init(&l->tell, tell_closed);
-    l->pool = ferry_pool_join(c->pool, index, loop);
-    if (!l->pool)
-        return NULL;
     l->loop = loop;
+    l->closing = false;
+    ferry_task_init(&l->tell, tell_closed);
+    ferry_timer_init(&l->timer, on_timer);
+    ferry_list_init(&l->pings);
+    ferry_list_init(&l->lookups);
+    l->single = ferry__client_part(l, 0);
+    if (!l->single) {
+        l->loop = NULL;
+        return NULL;
+    }
+    if (!c->single)
+        l->single = NULL;
+    if (c->nhosts || c->ping)
+        ferry_timer_set(loop, &l->timer, ferry_loop_now(loop));
     return l;
 }
 
@@ -204,18 +385,33 @@ int ferry_client_join(struct ferry_client *c, struct ferry_loop *loop)
     return ferry_client_local(c, loop, &l);
 }
 
+void ferry__client_part_closed(struct ferry_client_local *l)
+{
+    if (--l->left == 0)
+        ferry_task_defer(l->loop, &l->tell);
+}
+
 static void pool_closed(void *arg)
 {
-    struct ferry_client_local *l = arg;
-
-    ferry_task_defer(l->loop, &l->tell);
+    ferry__client_part_closed(arg);
 }
 
 void ferry_client_local_close(struct ferry_client_local *l, void (*closed)(void *), void *arg)
 {
+    l->closing = true;
     l->closed = closed;
     l->closed_arg = arg;
-    ferry_pool_local_close(l->pool, pool_closed, l);
+    l->left = 1; /* this function */
+    ferry_timer_stop(&l->timer);
+    ferry__names_close(l);
+    ferry__pings_close(l);
+    for (unsigned i = 0; i < l->group.n; i++) {
+        if (!(l->open >> i & 1))
+            continue;
+        l->left++;
+        ferry_pool_local_close(l->group.locals[i], pool_closed, l);
+    }
+    ferry__client_part_closed(l);
 }
 
 void ferry_client_close(struct ferry_client *c, struct ferry_loop *loop, void (*closed)(void *),
@@ -231,9 +427,65 @@ void ferry_client_close(struct ferry_client *c, struct ferry_loop *loop, void (*
 
 /* -- calls -- */
 
+static bool is_keyed(const struct ferry_client *c, struct ferry_slice key)
+{
+    return key.len &&
+           (c->opts.balance == FERRY_BALANCE_HASH || c->opts.balance == FERRY_BALANCE_STICKY);
+}
+
 void ferry_client_call(struct ferry_client_local *l, struct ferry_call *call,
                        struct ferry_slice key)
 {
-    (void)key;
-    ferry_call_start(l->pool, call);
+    struct ferry_pool_local *p;
+    int i;
+
+    if (l->single) {
+        ferry_call_start(l->single, call);
+        return;
+    }
+    i = ferry__balance(l, key, 0);
+    p = i < 0 ? NULL : ferry__client_part(l, (unsigned)i);
+    if (!p) { /* the first has been there since we joined */
+        i = 0;
+        p = ferry__client_part(l, 0);
+    }
+    call->client = l;
+    call->tried = UINT64_C(1) << i;
+    call->keyed = is_keyed(l->client, key);
+    ferry__queue_start(p, call);
+}
+
+bool ferry__call_elsewhere(struct ferry_call *call)
+{
+    struct ferry_client_local *l = call->client;
+    struct ferry_pool_local *p;
+    int i = ferry__balance(l, ferry_slice(NULL, 0), call->tried);
+
+    if (i < 0)
+        return false;
+    call->tried |= UINT64_C(1) << i;
+    p = ferry__client_part(l, (unsigned)i);
+    if (!p || p->closing)
+        return false;
+    ferry__queue_take(p, call);
+    return true;
+}
+
+/* -- statistics -- */
+
+void ferry_client_stats(const struct ferry_client *c, struct ferry_client_stats *out)
+{
+    uint64_t now = ferry_now_us() / 1000;
+    unsigned n = atomic_load(&c->ntargets);
+
+    *out = (struct ferry_client_stats){0};
+    for (unsigned i = 0; i < n; i++) {
+        const struct ferry__target *t = &c->targets[i];
+
+        ferry_pool_stats(t->pool, out);
+        if (atomic_load(&t->gone))
+            continue;
+        out->addresses++;
+        out->down += ferry__health_of(t->pool, now) == FERRY__DOWN;
+    }
 }

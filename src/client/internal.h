@@ -14,6 +14,8 @@
  * probe.c (does the application multiplex), peer.c (one connection).
  */
 
+#define FERRY__POOLS_MAX 64 /* of one client: one for each address */
+
 #define FERRY__REQUESTS_MAX                                                                        \
     64 /* at once of each thread, of an application that multiplexes and does not say how many */
 #define FERRY__REQUESTS_UNSAID UINT_MAX
@@ -24,10 +26,16 @@ struct ferry_pool {
     struct ferry_pool_opts opts;
     bool timed; /* its calls have deadlines though they say none */
     unsigned threads;
-    atomic_uint joined;      /* of these, now */
-    atomic_uint connections; /* open, opening or closing: each holds a slot */
-    atomic_uint waiting;     /* calls in the queues of all threads */
-    atomic_uint idle;        /* idle connections of all threads */
+    pthread_mutex_t lock;         /* of opts.addr */
+    atomic_uint addr_age;         /* connections made at an earlier one are worn */
+    atomic_bool addr_gone;        /* nothing is opened ahead there */
+    atomic_int addr_err;          /* 0: the address is known; -EAGAIN: not yet; or why not */
+    atomic_uint fails;            /* in a row; see health.c */
+    _Atomic(uint64_t) down_until; /* 0: it is well */
+    atomic_uint joined;           /* of these, now */
+    atomic_uint connections;      /* open, opening or closing: each holds a slot */
+    atomic_uint waiting;          /* calls in the queues of all threads */
+    atomic_uint idle;             /* idle connections of all threads */
     atomic_bool recycles; /* the application was seen to close a connection just behind an answer */
     atomic_uint starving; /* new connections unanswered for longer than starve_ms */
     atomic_int multiplexing;       /* enum ferry__multiplexing */
@@ -41,6 +49,30 @@ struct ferry_pool {
 struct ferry__backoff {
     uint64_t until_ms;
     unsigned ms; /* 0: it does not refuse */
+};
+
+/* X(name): counted by the thread alone, read by others */
+#define FERRY__COUNTS_MAP(X)                                                                       \
+    X(running) /* now; the others only grow */                                                     \
+    X(requests) X(failed) X(connects) X(reused) X(retries) X(timeouts) X(full)
+
+struct ferry__counts {
+#define X(name) _Atomic(uint64_t) name;
+    FERRY__COUNTS_MAP(X)
+#undef X
+};
+
+#define ferry__count(l, name, n)                                                                   \
+    atomic_store_explicit(&(l)->counts.name,                                                       \
+                          atomic_load_explicit(&(l)->counts.name, memory_order_relaxed) +          \
+                              (uint64_t)(n),                                                       \
+                          memory_order_relaxed)
+
+/* Pools of one thread among which calls may move: those of the addresses of a client. */
+struct ferry__group {
+    uint64_t tickets;
+    struct ferry_pool_local *locals[FERRY__POOLS_MAX]; /* NULL: not joined */
+    unsigned n;
 };
 
 struct ferry_pool_local {
@@ -67,14 +99,17 @@ struct ferry_pool_local {
     bool gone;
 
     /* Calls. */
-    struct ferry_list waiting; /* oldest first */
-    struct ferry_list refused; /* came when the queue was full; to be told so */
-    uint64_t tickets;
-    _Atomic(uint64_t) oldest_ms;   /* no later than the first waiting call came; or FERRY_NEVER */
-    struct ferry__backoff backlog; /* it is full, or descriptors are out: no connecting */
+    struct ferry_list waiting;      /* oldest first */
+    struct ferry_list refused;      /* came when the queue was full; to be told so */
+    uint64_t tickets, *next_ticket; /* the group's, or its own */
+    struct ferry__group *group;     /* NULL: this pool is the only one */
+    _Atomic(uint64_t) oldest_ms;    /* no later than the first waiting call came; or FERRY_NEVER */
+    struct ferry__backoff backlog;  /* it is full, or descriptors are out: no connecting */
     struct ferry__backoff overloaded; /* the application says so: nothing at all */
     struct ferry_timer queue_timer;   /* the first deadline, or the end of a pause */
     struct ferry_task serve;          /* puts waiting calls on connections */
+
+    struct ferry__counts counts;
 
     void (*closed)(void *);
     void *closed_arg;
@@ -93,8 +128,12 @@ struct ferry__peer {
     uint64_t sent_total, sent_ms; /* bytes; when the last of them left */
     unsigned ncalls, requests_max;
     unsigned answers; /* requests answered here */
+    unsigned begun;   /* in the connection's life, in other threads too */
+    unsigned addr_age;
+    uint64_t born_ms;
     unsigned writing; /* calls whose body is not all written */
     bool connected, shared, keep, idle, closing, starving, probe, retired;
+    bool ahead;             /* opened for no request */
     unsigned lend_to;       /* the thread a detached connection goes to ... */
     struct ferry_post post; /* ... by this post, in what is left of the peer */
     int lent_fd;
@@ -122,13 +161,24 @@ static inline unsigned ferry__pool_sharers(const struct ferry_pool *pool)
 #define ferry__first(list, type)                                                                   \
     (ferry_list_empty(list) ? NULL : ferry_container((list)->next, type, link))
 
+/* Has it had its time, or its requests? */
+static inline bool ferry__peer_is_worn(const struct ferry__peer *p)
+{
+    const struct ferry_pool_opts *o = &p->local->pool->opts;
+
+    return p->addr_age != atomic_load_explicit(&p->local->pool->addr_age, memory_order_relaxed) ||
+           (o->requests_max && p->begun >= o->requests_max) ||
+           (o->life_ms && ferry__pool_now(p->local) >= p->born_ms + o->life_ms);
+}
+
 /* -- peer.c -- */
 
 /* A new connection on its way; the slot is the caller's and moves to it. NULL: -ENOMEM or the like
  * in *err. */
 struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *, bool shared, int *err);
 /* One that another thread has lent; fd and slot move. NULL when it failed; both are gone then. */
-struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *, int fd);
+struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *, int fd,
+                                      const struct ferry__peer *was);
 /* Puts a call on it: 0, or an error (FERRY_ELIMIT: it is full). */
 int ferry__peer_begin(struct ferry__peer *, struct ferry_call *);
 void ferry__peer_abort(struct ferry__peer *, struct ferry_call *);
@@ -153,6 +203,8 @@ void ferry__connect_timed(struct ferry__peer *);
 /* -- pool.c -- */
 
 bool ferry__pool_slot_take(struct ferry_pool *);
+void ferry__pool_addr(struct ferry_pool *, struct ferry_addr *out);
+unsigned ferry__pool_load(const struct ferry_pool *); /* calls that run or wait, in all threads */
 void ferry__pool_slot_give(struct ferry_pool *);
 /* Somebody may have what a call of this thread waits for: asks for it. */
 void ferry__pool_beg(struct ferry_pool_local *);
@@ -176,6 +228,8 @@ enum ferry__again {
     FERRY__OVERLOADED,   /* the application says so */
 };
 
+/* As ferry_call_start, with `client` and what belongs to it set. */
+void ferry__queue_start(struct ferry_pool_local *, struct ferry_call *);
 void ferry__queue_init(struct ferry_pool_local *);
 void ferry__queue_fini(struct ferry_pool_local *);
 bool ferry__queue_empty(const struct ferry_pool_local *);
@@ -186,6 +240,22 @@ void ferry__queue_serve(struct ferry_pool_local *);
 void ferry__queue_expire(struct ferry_call *);
 void ferry__call_done(struct ferry_call *, enum ferry_call_outcome, int err, uint32_t app_status,
                       const char *text);
+
+/* It refused; is there another address? Then the call is on its way there. (client.c) */
+bool ferry__call_elsewhere(struct ferry_call *);
+/* Takes a call that waits nowhere, and keeps its place by age. */
+void ferry__queue_take(struct ferry_pool_local *, struct ferry_call *);
+
+/* -- health.c -- */
+
+enum ferry__health { FERRY__WELL, FERRY__DOWN, FERRY__TO_TRY };
+
+enum ferry__health ferry__health_of(const struct ferry_pool *, uint64_t now_ms);
+/* Of one that is to be tried: may this request do it? */
+bool ferry__health_try(struct ferry_pool *, uint64_t now_ms);
+void ferry__health_note(struct ferry_pool *, bool good, uint64_t now_ms);
+/* What the end of a call says about the application's health. */
+void ferry__health_ended(const struct ferry_call *, enum ferry_call_outcome, int err);
 
 /* -- probe.c -- */
 

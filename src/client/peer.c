@@ -29,7 +29,7 @@ static bool may_repeat(const struct ferry__peer *p, const struct ferry_call *cal
 {
     /* Only a kept connection can have been stale; a new one that fails has met the application
      * itself. */
-    bool stale = p->answers > 0 && !call->answered && call->attempts < 3;
+    bool stale = (p->answers > 0 || p->ahead) && !call->answered && call->attempts < 3;
     /* What is being sent may have left already. */
     bool unseen = p->sent_total <= call->sent_mark && !ferry_stream_is_sending(&p->pump.stream);
 
@@ -63,6 +63,7 @@ static void leave(struct ferry_call *call)
         ferry_call_hold(call, false);
     body_over(call);
     ferry_list_remove(&call->link);
+    ferry__count(call->local, running, -1);
     call->peer->ncalls--;
     call->peer = NULL;
 }
@@ -277,6 +278,8 @@ static void on_connected(struct ferry_pump *pump, int err)
     ferry_list_remove(&p->connect_link);
     ferry_list_each (at, next, &p->calls)
         started(ferry_container(at, struct ferry_call, link));
+    if (p->ahead && !p->closing)
+        ferry__pool_peer_idle(p);
 }
 
 static void on_sent(struct ferry_pump *pump, size_t n)
@@ -366,21 +369,23 @@ static struct ferry__peer *peer_new(struct ferry_pool_local *local, bool shared)
     ferry_list_init(&p->fresh_link);
     ferry_list_init(&p->connect_link);
     ferry_list_init(&p->calls);
-    p->since_ms = ferry_loop_now(local->loop);
+    p->since_ms = p->born_ms = ferry_loop_now(local->loop);
+    p->addr_age = atomic_load(&local->pool->addr_age);
     return p;
 }
 
 struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *local, bool shared, int *err)
 {
-    const struct ferry_addr *addr = &local->pool->opts.addr;
     struct ferry__peer *p = peer_new(local, shared);
+    struct ferry_addr addr;
 
     if (!p) {
         *err = -ENOMEM;
         return NULL;
     }
+    ferry__pool_addr(local->pool, &addr);
     *err = ferry_pump_connect(local->loop, &p->pump, &pump_fns, &ferry_conn_machine, p->conn,
-                              &addr->any, addr->len);
+                              &addr.any, addr.len);
     if (*err < 0) {
         ferry_conn_free(p->conn);
         free(p);
@@ -389,12 +394,14 @@ struct ferry__peer *ferry__peer_connect(struct ferry_pool_local *local, bool sha
     ferry_stream_read_large(&p->pump.stream, true);
     ferry_pump_errors_last(&p->pump);
     ferry_list_push(shared ? &local->shared : &local->busy, &p->link);
+    ferry__count(local, connects, 1);
     if (local->pool->opts.connect_ms)
         ferry__connect_timed(p);
     return p;
 }
 
-struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *local, int fd)
+struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *local, int fd,
+                                      const struct ferry__peer *was)
 {
     struct ferry__peer *p = peer_new(local, false);
 
@@ -411,6 +418,9 @@ struct ferry__peer *ferry__peer_adopt(struct ferry_pool_local *local, int fd)
     ferry_pump_errors_last(&p->pump);
     p->connected = true;
     p->answers = 1; /* it was kept, so it can be stale */
+    p->begun = was->begun;
+    p->born_ms = was->born_ms;
+    p->addr_age = was->addr_age;
     ferry_list_push(&local->busy, &p->link);
     return p;
 }
@@ -424,11 +434,21 @@ static bool is_filter(struct ferry_slice image)
     return begin.role == FERRY_FILTER;
 }
 
+/* Is the connection to be there for another request? A shared one always, as far as the application
+ * is told; it is retired when it is worn. */
+static bool keeps(const struct ferry__peer *p)
+{
+    const struct ferry_pool *pool = p->local->pool;
+    unsigned max = pool->opts.requests_max;
+
+    return p->shared || (atomic_load_explicit(&pool->starving, memory_order_relaxed) == 0 &&
+                         !pool->opts.no_keep && !(max && p->begun + 1 >= max));
+}
+
 int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
 {
     struct ferry_pool_local *local = p->local;
-    bool keep =
-        p->shared || atomic_load_explicit(&local->pool->starving, memory_order_relaxed) == 0;
+    bool keep = keeps(p);
     uint64_t mark = p->sent_total + ferry_conn_output(p->conn)->len;
     int id = ferry_conn_begin_image(p->conn, call->image, call->image_bytes, keep, call);
 
@@ -443,6 +463,10 @@ int ferry__peer_begin(struct ferry__peer *p, struct ferry_call *call)
     call->writing = call->fns->started;
     call->filter = is_filter(call->image_bytes);
     p->writing += call->writing;
+    p->begun++;
+    if (p->connected)
+        ferry__count(local, reused, 1);
+    ferry__count(local, running, 1);
     p->ncalls++;
     ferry_list_push(&p->calls, &call->link);
     if (p->answers == 0 && !p->shared && ferry_list_empty(&p->fresh_link)) {

@@ -116,7 +116,7 @@ static void receive_lent(struct ferry_post *post)
 {
     struct ferry__peer *sent = ferry_container(post, struct ferry__peer, post);
     struct ferry_pool_local *l = atomic_load(&sent->local->pool->locals[sent->lend_to]);
-    struct ferry__peer *p = sent->lent_fd < 0 ? NULL : ferry__peer_adopt(l, sent->lent_fd);
+    struct ferry__peer *p = sent->lent_fd < 0 ? NULL : ferry__peer_adopt(l, sent->lent_fd, sent);
 
     free(sent);
     atomic_fetch_sub(&l->coming, 1);
@@ -146,7 +146,8 @@ void ferry__pool_peer_idle(struct ferry__peer *p)
     struct ferry_pool_local *o;
     const struct ferry_call *own;
 
-    if (l->closing || atomic_load_explicit(&pool->starving, memory_order_relaxed) > 0) {
+    if (l->closing || atomic_load_explicit(&pool->starving, memory_order_relaxed) > 0 ||
+        ferry__peer_is_worn(p)) {
         ferry__peer_close(p);
         return;
     }
@@ -158,8 +159,11 @@ void ferry__pool_peer_idle(struct ferry__peer *p)
     atomic_fetch_add(&pool->idle, 1);
     if (l->idle_timer.at_ms == FERRY_NEVER)
         ferry_timer_set(l->loop, &l->idle_timer, p->since_ms + pool->opts.idle_timeout_ms);
-    if (atomic_load(&pool->waiting) == 0)
+    if (atomic_load(&pool->waiting) == 0) {
+        if (l->group)
+            ferry__queue_serve(l);
         return;
+    }
     own = ferry__first(&l->waiting, struct ferry_call);
     o = oldest_foreign(l);
     if (o && (!own || atomic_load(&o->oldest_ms) + FOREIGN_LEAD_MS < own->queued_ms))
@@ -177,6 +181,8 @@ void ferry__pool_peer_gone(struct ferry_pool_local *l)
         o = oldest_foreign(l);
         if (o)
             wake(o);
+        ferry__queue_serve(l);
+    } else if (l->group) {
         ferry__queue_serve(l);
     }
     ferry__pool_maybe_closed(l);
@@ -250,20 +256,50 @@ static void on_fresh_timer(struct ferry_timer *t)
         ferry_timer_set(l->loop, t, ferry__pool_now(l) + pool->opts.starve_ms);
 }
 
+/* Opens connections ahead of requests, as many as are to be there. */
+static void open_ahead(struct ferry_pool_local *l)
+{
+    struct ferry_pool *pool = l->pool;
+    struct ferry__peer *p;
+    int err;
+
+    while (!l->closing && atomic_load(&pool->addr_err) == 0 && !atomic_load(&pool->addr_gone) &&
+           atomic_load(&pool->connections) < pool->opts.connections_min &&
+           atomic_load(&pool->starving) == 0 && ferry__pool_slot_take(pool)) {
+        p = ferry__peer_connect(l, false, &err);
+        if (!p) {
+            ferry__pool_slot_give(pool);
+            return;
+        }
+        p->ahead = true;
+        ferry_pump_kick(&p->pump);
+    }
+}
+
 static void on_idle_timer(struct ferry_timer *t)
 {
     struct ferry_pool_local *l = ferry_container(t, struct ferry_pool_local, idle_timer);
-    uint64_t max = l->pool->opts.idle_timeout_ms;
-    uint64_t again = FERRY_NEVER;
+    struct ferry_pool *pool = l->pool;
+    uint64_t now = ferry__pool_now(l), max = pool->opts.idle_timeout_ms, again = FERRY_NEVER;
+    unsigned n = atomic_load(&pool->connections), min = pool->opts.connections_min;
 
     ferry_list_each (at, next, &l->idle) {
         struct ferry__peer *p = ferry_container(at, struct ferry__peer, link);
+        uint64_t until = p->since_ms + max;
 
-        if (p->since_ms + max <= ferry__pool_now(l))
+        if (ferry__peer_is_worn(p)) {
             ferry__peer_close(p);
-        else if (p->since_ms + max < again)
-            again = p->since_ms + max;
+        } else if (until <= now && n > min) {
+            ferry__peer_close(p);
+            n--;
+        } else if (until > now && until < again) {
+            again = until;
+        }
     }
+    if (min)
+        open_ahead(l);
+    if (min && !l->closing && again > now + max)
+        again = now + max;
     ferry_timer_set(l->loop, t, again);
 }
 
@@ -310,9 +346,14 @@ struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *opts, unsigned t
     pool->opts.starve_ms = or_default(opts->starve_ms, 20);
     atomic_store(&pool->requests_max, FERRY__REQUESTS_UNSAID);
     atomic_store(&pool->probe_wait_ms, PROBE_WAIT_MIN_MS);
+    pool->opts.fail_ms = or_default(opts->fail_ms, 10000);
+    pthread_mutex_init(&pool->lock, NULL);
+    atomic_store(&pool->addr_err, opts->addr.len ? 0 : -EAGAIN);
+    if (pool->opts.connections_min > pool->opts.connections_max)
+        pool->opts.connections_min = pool->opts.connections_max;
     pool->timed = opts->first_byte_ms || opts->idle_ms || opts->total_ms;
     pool->opts.sharers = or_default(opts->sharers, threads);
-    if (opts->multiplex == FERRY_MULTIPLEX_OFF ||
+    if (opts->multiplex == FERRY_MULTIPLEX_OFF || opts->no_keep ||
         (pool->opts.sharers != FERRY__POOL_JOINED &&
          pool->opts.connections_max <= pool->opts.sharers))
         atomic_store(&pool->multiplexing, FERRY__MPX_NO);
@@ -325,8 +366,86 @@ void ferry_pool_free(struct ferry_pool *pool)
 {
     if (!pool)
         return;
+    pthread_mutex_destroy(&pool->lock);
     free(pool->locals);
     free(pool);
+}
+
+static void wake_everyone(struct ferry_pool *pool)
+{
+    for (unsigned i = 0; i < pool->threads; i++) {
+        struct ferry_pool_local *l = atomic_load(&pool->locals[i]);
+
+        if (l)
+            wake(l);
+    }
+}
+
+void ferry_pool_set_addr(struct ferry_pool *pool, const struct ferry_addr *addr)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->opts.addr = *addr;
+    pthread_mutex_unlock(&pool->lock);
+    atomic_fetch_add(&pool->addr_age, 1);
+    atomic_store(&pool->addr_gone, false);
+    atomic_store(&pool->addr_err, 0);
+    wake_everyone(pool);
+}
+
+void ferry_pool_lose_addr(struct ferry_pool *pool)
+{
+    atomic_store(&pool->addr_gone, true);
+    atomic_fetch_add(&pool->addr_age, 1);
+}
+
+void ferry_pool_set_addr_error(struct ferry_pool *pool, int err)
+{
+    atomic_store(&pool->addr_err, err);
+    wake_everyone(pool);
+}
+
+void ferry__pool_addr(struct ferry_pool *pool, struct ferry_addr *out)
+{
+    pthread_mutex_lock(&pool->lock);
+    *out = pool->opts.addr;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static uint64_t sum_of(const struct ferry_pool *pool, size_t offset)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < pool->threads; i++) {
+        const struct ferry_pool_local *l = atomic_load(&pool->locals[i]);
+
+        if (l)
+            sum +=
+                atomic_load_explicit((const _Atomic(uint64_t) *)((const char *)&l->counts + offset),
+                                     memory_order_relaxed);
+    }
+    return sum;
+}
+
+#define SUM(pool, name) sum_of(pool, offsetof(struct ferry__counts, name))
+
+unsigned ferry__pool_load(const struct ferry_pool *pool)
+{
+    return (unsigned)SUM(pool, running) + atomic_load(&pool->waiting);
+}
+
+void ferry_pool_stats(const struct ferry_pool *pool, struct ferry_client_stats *sum)
+{
+    sum->connections += atomic_load(&pool->connections);
+    sum->idle += atomic_load(&pool->idle);
+    sum->waiting += atomic_load(&pool->waiting);
+    sum->running += (unsigned)SUM(pool, running);
+    sum->requests += SUM(pool, requests);
+    sum->failed += SUM(pool, failed);
+    sum->connects += SUM(pool, connects);
+    sum->reused += SUM(pool, reused);
+    sum->retries += SUM(pool, retries);
+    sum->timeouts += SUM(pool, timeouts);
+    sum->full += SUM(pool, full);
 }
 
 static struct ferry_pool_local *local_new(struct ferry_pool *pool, unsigned index,
@@ -349,6 +468,7 @@ static struct ferry_pool_local *local_new(struct ferry_pool *pool, unsigned inde
     ferry__queue_init(l);
     ferry__probe_init(l);
     ferry__pool_deadlines_init(l);
+    l->next_ticket = &l->tickets;
     l->wake.run = on_wake;
     atomic_store(&pool->locals[index], l);
     return l;
@@ -384,6 +504,8 @@ struct ferry_pool_local *ferry_pool_join(struct ferry_pool *pool, unsigned index
         ferry__probe_refuted(l);
     if (index == 0)
         ferry__probe(l);
+    if (pool->opts.connections_min)
+        ferry_timer_set(l->loop, &l->idle_timer, ferry__pool_now(l));
     return l;
 }
 

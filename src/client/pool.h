@@ -20,7 +20,7 @@
 
 /* Every zero means the default beside it. */
 struct ferry_pool_opts {
-    struct ferry_addr addr;
+    struct ferry_addr addr; /* len 0: not known yet, calls wait for ferry_pool_set_addr */
     enum ferry_multiplex multiplex;
     unsigned connections_max; /* in all threads together: 128. Multiplexing needs more than one a
                                  thread; with fewer, connections are not shared */
@@ -35,6 +35,12 @@ struct ferry_pool_opts {
         starve_ms; /* a new connection without an answer for so long may be one that an application
                       with few processes has not accepted, because kept connections pin them: 20.
                       From then on and until it is answered, connections are not kept */
+    unsigned connections_min; /* kept though idle, and opened ahead */
+    unsigned life_ms;         /* a connection takes no request when it is older; 0: for ever */
+    unsigned requests_max;    /* of one connection in its life; 0: any number */
+    bool no_keep;             /* a connection for each request */
+    unsigned fails_max;       /* see health.c; 0: nothing is noted */
+    unsigned fail_ms;
     unsigned sharers; /* threads among which is divided what the application takes at once: all;
                          FERRY__POOL_JOINED: those that are there */
 };
@@ -42,6 +48,13 @@ struct ferry_pool_opts {
 struct ferry_pool;
 
 struct ferry_pool *ferry_pool_new(const struct ferry_pool_opts *, unsigned threads);
+/* It is found there from now on, and connections made before take no further request; or nowhere
+ * any more, and only calls that are here go on; or why no address is known yet, which is then why
+ * calls fail. All from any thread. */
+void ferry_pool_set_addr(struct ferry_pool *, const struct ferry_addr *);
+void ferry_pool_lose_addr(struct ferry_pool *);
+void ferry_pool_set_addr_error(struct ferry_pool *, int err);
+
 void ferry_pool_free(struct ferry_pool *); /* after all local parts are closed; takes NULL */
 
 /* The part of thread `index` (< threads), on its loop; called in that thread, or before the loop
@@ -53,6 +66,9 @@ struct ferry_pool_local *ferry_pool_join(struct ferry_pool *, unsigned index, st
 void ferry_pool_local_close(struct ferry_pool_local *, void (*closed)(void *), void *arg);
 /* After `closed` of all threads' parts: they look at each other. Its loop may be gone by then. */
 void ferry_pool_local_free(struct ferry_pool_local *);
+
+/* Adds what is known of the pool, from any thread. */
+void ferry_pool_stats(const struct ferry_pool *, struct ferry_client_stats *sum);
 
 /* Does the application multiplex, as far as is known? */
 bool ferry_pool_multiplexes(const struct ferry_pool *);

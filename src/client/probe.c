@@ -51,7 +51,8 @@ void ferry__probe(struct ferry_pool_local *l)
     int err;
 
     if (atomic_load_explicit(&pool->multiplexing, memory_order_relaxed) != FERRY__MPX_UNKNOWN ||
-        !is_due(l) || !ferry__pool_slot_take(pool))
+        atomic_load_explicit(&pool->addr_err, memory_order_relaxed) || !is_due(l) ||
+        !ferry__pool_slot_take(pool))
         return;
     p = ferry__peer_connect(l, false, &err);
     if (!p) {

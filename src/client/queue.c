@@ -80,12 +80,28 @@ static void release(struct ferry_call *call)
     call->local = NULL;
 }
 
+static void count_failure(const struct ferry_call *call, enum ferry_call_outcome outcome, int err)
+{
+    ferry__count(call->local, failed, 1);
+    if (outcome == FERRY_CALL_TIMEOUT || outcome == FERRY_CALL_SLOW || err == -ETIMEDOUT)
+        ferry__count(call->local, timeouts, 1);
+    if (outcome == FERRY_CALL_OVERLOADED && err == FERRY_ELIMIT)
+        ferry__count(call->local, full, 1);
+}
+
 void ferry__call_done(struct ferry_call *call, enum ferry_call_outcome outcome, int err,
                       uint32_t app_status, const char *text)
 {
     struct ferry_call_result result = {
         .outcome = outcome, .err = err, .app_status = app_status, .text = text};
 
+    if (call->local->pool->opts.fails_max)
+        ferry__health_ended(call, outcome, err);
+    if (outcome == FERRY_CALL_REFUSED && call->client && ferry__call_elsewhere(call))
+        return;
+    ferry__count(call->local, requests, 1);
+    if (outcome != FERRY_CALL_DONE)
+        count_failure(call, outcome, err);
     release(call);
     call->fns->done(call, &result);
 }
@@ -123,6 +139,9 @@ static int open_for(struct ferry_pool_local *l, struct ferry_call *call, bool sh
     struct ferry__peer *p;
     int err;
 
+    err = atomic_load_explicit(&l->pool->addr_err, memory_order_relaxed);
+    if (err)
+        return err;
     if (ferry__pool_now(l) < l->backlog.until_ms)
         return -EAGAIN;
     if (!ferry__pool_slot_take(l->pool)) {
@@ -149,8 +168,13 @@ static int open_for(struct ferry_pool_local *l, struct ferry_call *call, bool sh
  * connection is given up before they are all of it. */
 static int begin_shared(struct ferry__peer *p, struct ferry_call *call)
 {
-    int err = ferry__peer_begin(p, call);
+    int err;
 
+    if (ferry__peer_is_worn(p)) {
+        ferry__peer_retire(p);
+        return open_for(p->local, call, true);
+    }
+    err = ferry__peer_begin(p, call);
     if (err == 0)
         return 0;
     if (err == FERRY_ELIMIT && p->ncalls <= p->requests_max / 2)
@@ -182,7 +206,7 @@ static int place(struct ferry_pool_local *l, struct ferry_call *call)
         return p ? begin_shared(p, call) : open_for(l, call, true);
     }
     while (!wants_fresh(l, call) && (p = ferry__first(&l->idle, struct ferry__peer))) {
-        if (ferry__peer_begin(p, call) == 0)
+        if (!ferry__peer_is_worn(p) && ferry__peer_begin(p, call) == 0)
             return 0;
         ferry__peer_close(p);
     }
@@ -224,13 +248,56 @@ static bool serve_first(struct ferry_pool_local *l, struct ferry_call *call)
     return true;
 }
 
+static bool has_room(const struct ferry_pool_local *l)
+{
+    const struct ferry_pool *pool = l->pool;
+
+    return !ferry_list_empty(&l->idle) ||
+           (atomic_load(&pool->connections) < pool->opts.connections_max &&
+            atomic_load(&pool->addr_err) == 0 && ferry__pool_now(l) >= l->backlog.until_ms &&
+            ferry__pool_now(l) >= l->overloaded.until_ms &&
+            ferry__health_of(pool, ferry__pool_now(l)) == FERRY__WELL);
+}
+
+/* Takes over a call that waits for another address of the same client, and came earlier than those
+ * that wait here. */
+static void take_over(struct ferry_pool_local *l)
+{
+    struct ferry_call *best = first_of(&l->waiting), *own = best;
+
+    if (!has_room(l))
+        return;
+    for (unsigned i = 0; i < l->group->n; i++) {
+        struct ferry_pool_local *o = l->group->locals[i];
+        struct ferry_call *call = o && o != l ? first_of(&o->waiting) : NULL;
+
+        if (call && !call->keyed && (!best || call->ticket < best->ticket))
+            best = call;
+    }
+    if (best == own)
+        return;
+    ferry_list_remove(&best->link);
+    atomic_fetch_sub(&best->local->pool->waiting, 1);
+    ferry__queue_serve(best->local); /* its timer */
+    best->local = l;
+    atomic_fetch_add(&l->pool->waiting, 1);
+    ferry_list_push_front(&l->waiting, &best->link);
+}
+
+static struct ferry_call *next_of(struct ferry_pool_local *l)
+{
+    if (l->group && !l->closing)
+        take_over(l);
+    return first_of(&l->waiting);
+}
+
 static void serve(struct ferry_task *task)
 {
     struct ferry_pool_local *l = ferry_container(task, struct ferry_pool_local, serve);
     struct ferry_call *call;
 
     tell_refused(l);
-    while ((call = first_of(&l->waiting)))
+    while ((call = next_of(l)))
         if (!serve_first(l, call)) {
             ferry__pool_beg(l);
             break;
@@ -263,13 +330,27 @@ void ferry__queue_expire(struct ferry_call *call)
 
 void ferry_call_start(struct ferry_pool_local *l, struct ferry_call *call)
 {
+    call->client = NULL;
+    ferry__queue_start(l, call);
+}
+
+void ferry__queue_take(struct ferry_pool_local *l, struct ferry_call *call)
+{
+    ferry__count(l, retries, 1);
+    call->local = l;
+    call->attempts = 0;
+    push(l, call);
+}
+
+void ferry__queue_start(struct ferry_pool_local *l, struct ferry_call *call)
+{
     struct ferry_pool *pool = l->pool;
 
     call->local = l;
     call->peer = NULL;
     call->queued_ms = ferry__pool_now(l);
     call->deadline_ms = call->queued_ms + pool->opts.queue_timeout_ms;
-    call->ticket = l->tickets++;
+    call->ticket = (*l->next_ticket)++;
     call->attempts = 0;
     call->running = call->answered = call->wants_fresh = call->held = call->writing = false;
     call->overloaded = call->past_end = call->timed = false;
@@ -300,6 +381,7 @@ void ferry_call_abort(struct ferry_call *call)
     } else {
         drop(call);
     }
+    ferry__count(l, requests, 1);
     release(call);
 }
 
@@ -307,6 +389,7 @@ void ferry__queue_again(struct ferry_call *call, enum ferry__again why)
 {
     struct ferry_pool_local *l = call->local;
 
+    ferry__count(l, retries, 1);
     if (why == FERRY__STALE)
         call->wants_fresh = true;
     else if (why == FERRY__BACKLOG_FULL)

@@ -4,7 +4,7 @@
 
 #include "proc/inbox.h"
 #include "proc/manager.h"
-#include "proc/ping.h"
+#include "io/ping.h"
 
 /*
  * What the files of the process manager share. A pool has as many slots as it may have processes; a

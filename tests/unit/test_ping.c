@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "proc/ping.h"
+#include "io/ping.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef FERRY_PROC_PING_H
-#define FERRY_PROC_PING_H
+#ifndef FERRY_IO_PING_H
+#define FERRY_IO_PING_H
 
 #include "io/addr.h"
 #include "io/pump.h"

@@ -4,7 +4,7 @@
  * failure, the timeout or a cancel; what was decided first stays, and is told when the connection
  * is closed.
  */
-#include "proc/ping.h"
+#include "io/ping.h"
 
 #include <errno.h>
 #include <stdio.h>
