@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two buffers: one is filled under the lock while the thread writes the other, so the lock is never
- * held while writing. A thread that is stuck in write when the time is over (a terminal that was
- * stopped, a full pipe) is cancelled: write is the only place where it can be.
+ * held while writing. The thread never blocks in write, where nothing could end it: pipes and
+ * terminals are opened again to be non-blocking for us alone, and it waits in poll.
  */
 #include "trace/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +33,9 @@ struct ferry_writer {
     struct text queue, writing;
     size_t queue_max;
     int fd, err;
+    int again_fd; /* the same, opened again, or -1 */
+    int stop_fd;  /* readable: leave the rest */
+    mode_t kind;  /* what fd is */
     bool over, ended;
 };
 
@@ -55,23 +65,43 @@ static void fail(struct ferry_writer *w, int err)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* Room, or an error to be met by writing: true; false when it is to stop. */
+static bool wait_for_room(const struct ferry_writer *w)
+{
+    struct pollfd p[] = {{.fd = w->stop_fd, .events = POLLIN},
+                         {.fd = w->again_fd >= 0 ? w->again_fd : w->fd, .events = POLLOUT}};
+
+    while (poll(p, 2, -1) < 0 && errno == EINTR)
+        ;
+    return !p[0].revents;
+}
+
+static ssize_t put(const struct ferry_writer *w, const char *p, size_t n)
+{
+    if (S_ISREG(w->kind))
+        return write(w->fd, p, n);
+    if (S_ISSOCK(w->kind))
+        return send(w->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (w->again_fd >= 0)
+        return write(w->again_fd, p, n);
+    return write(w->fd, p, n < PIPE_BUF ? n : PIPE_BUF); /* for so much there is room */
+}
+
 static void *run(void *arg)
 {
     struct ferry_writer *w = arg;
-    int state;
+    bool stop = false;
 
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    while (take_queue(w)) {
-        for (size_t at = 0; at < w->writing.len;) {
+    while (!stop && take_queue(w)) {
+        for (size_t at = 0; !stop && at < w->writing.len;) {
             ssize_t n;
 
-            pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
-            n = write(w->fd, w->writing.p + at, w->writing.len - at);
-            pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-            if (n < 0 && errno == EAGAIN) { /* somebody else made it non-blocking */
-                nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-                n = 0;
-            } else if (n < 0 && errno != EINTR) {
+            if (!S_ISREG(w->kind) && !wait_for_room(w)) {
+                stop = true;
+                break;
+            }
+            n = put(w, w->writing.p + at, w->writing.len - at);
+            if (n < 0 && errno != EINTR && errno != EAGAIN) {
                 fail(w, -errno);
                 break;
             }
@@ -83,6 +113,17 @@ static void *run(void *arg)
     pthread_cond_signal(&w->done);
     pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+/* A description of our own, so that nobody else's becomes non-blocking; -1 where there is none. */
+static int open_again(const struct ferry_writer *w)
+{
+    char path[64];
+
+    if (!S_ISFIFO(w->kind) && !S_ISCHR(w->kind))
+        return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", w->fd);
+    return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 /* The thread gets none of the program's signals. */
@@ -102,19 +143,23 @@ int ferry_writer_new(int fd, size_t queue_max, struct ferry_writer **out)
 {
     struct ferry_writer *w = calloc(1, sizeof *w);
     pthread_condattr_t clock;
+    struct stat st;
     int err;
 
     if (!w)
         return -ENOMEM;
     w->fd = fd;
     w->queue_max = queue_max;
+    w->kind = fstat(fd, &st) == 0 ? st.st_mode : 0;
+    w->again_fd = open_again(w);
+    w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_cond_init(&w->more, &clock);
     pthread_cond_init(&w->done, &clock);
     pthread_condattr_destroy(&clock);
-    err = start(w);
+    err = w->stop_fd < 0 ? -errno : start(w);
     if (err < 0) {
         ferry_writer_free(w);
         return err;
@@ -190,7 +235,7 @@ bool ferry_writer_finish(struct ferry_writer *w, unsigned ms)
     ended = w->ended;
     pthread_mutex_unlock(&w->lock);
     if (!ended)
-        pthread_cancel(w->thread);
+        (void)eventfd_write(w->stop_fd, 1);
     pthread_join(w->thread, NULL);
     return ended && !w->err;
 }
@@ -202,6 +247,10 @@ void ferry_writer_free(struct ferry_writer *w)
     pthread_cond_destroy(&w->more);
     pthread_cond_destroy(&w->done);
     pthread_mutex_destroy(&w->lock);
+    if (w->again_fd >= 0)
+        close(w->again_fd);
+    if (w->stop_fd >= 0)
+        close(w->stop_fd);
     free(w->queue.p);
     free(w->writing.p);
     free(w);

@@ -15,7 +15,8 @@
 
 struct ferry_writer;
 
-/* The descriptor stays the caller's, and must stay open until the writer is freed. 0 or -errno. */
+/* The descriptor stays the caller's, and must stay open until the writer is freed; it may block. 0
+ * or -errno. */
 FERRY_MUST_CHECK
 int ferry_writer_new(int fd, size_t queue_max, struct ferry_writer **out);
 

@@ -3,21 +3,28 @@
 import hashlib
 import json
 import os
+import pty
 import re
-import shutil
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
 
 import pytest
 
-from conftest import BUILD, IO, Client, have, needs_php_fpm, wait_until
-from fakeapp import DATA, END, STDERR, STDIN, STDOUT, App, answer, end, pair, record, stdout
+from conftest import BUILD, IO, Client, have, needs_php_fpm
+from conftest import wait_until as wait_until_seconds
+from fakeapp import END, STDERR, STDIN, STDOUT, App, answer, end, pair, record, stdout
 from fcgi_client import Fcgi
 from gateways import Haproxy, Nginx, start_app
 from phpsite import in_threads, php_fpm
+
+
+def wait_until(what, seconds=60):
+    return wait_until_seconds(what, seconds)
+
 
 NET = dict(REQUEST_METHOD="GET", REQUEST_URI="/")
 
@@ -46,12 +53,16 @@ class Trace:
         return self.err_path.read_text()
 
     @property
+    def objects(self):
+        return [json.loads(line) for line in self.out.rpartition("\n")[0].splitlines()]
+
+    @property
     def requests(self):
-        return [r for r in map(json.loads, self.out.splitlines()) if "note" not in r]
+        return [r for r in self.objects if "note" not in r]
 
     @property
     def notes(self):
-        return [r["note"] for r in map(json.loads, self.out.splitlines()) if "note" in r]
+        return [r["note"] for r in self.objects if "note" in r]
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -121,6 +132,7 @@ def test_json_and_filters(trace, app):
     assert (bad["status"], bad["app_status"], bad["protocol_status"]) == (500, 3, "request_complete")
     assert (cut["status"], cut["ended"], cut["app_status"]) == (200, False, None)
     assert cut["first_ms"] <= cut["total_ms"] and cut["connection"] == 1
+    assert chosen.stop() == 0
     assert [r["uri"] for r in chosen.requests] == ["/bad"]
 
 
@@ -150,7 +162,7 @@ def test_faults_are_told_and_passed_on(trace, app):
         while more := c.socket.recv(1000):
             got += more
     assert got == record(STDOUT, 9, b"who?") + junk
-    wait_until(lambda: t.requests)
+    wait_until(lambda: t.requests and len(t.notes) >= 2)
     assert any("not open" in n for n in t.notes) and any("no FastCGI" in n for n in t.notes)
     assert not t.requests[0]["ended"]
 
@@ -207,7 +219,7 @@ def test_100_mib_both_ways_unchanged(trace, app):
     wait_until(lambda: t.requests)
     assert (t.requests[0]["in"], t.requests[0]["out"]) == (size, n)
     peak = int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{t.process.pid}/status").read())[1])
-    assert peak < (400 if "Sanitizer" in os.environ.get("ASAN_OPTIONS", "") else 200) << 10
+    assert peak < 300 << 10, peak  # ASan keeps some of what was freed
 
 
 def test_200_clients(trace, folder):
@@ -220,7 +232,7 @@ def test_200_clients(trace, folder):
                     assert c.ask(NET | dict(REQUEST_URI=f"/{i}/{k}")).body
 
         in_threads(200, one)
-        wait_until(lambda: len(t.requests) == 1000)
+        wait_until(lambda: len(t.requests) == 1000, 60)
         assert {r["uri"] for r in t.requests} == {f"/{i}/{k}" for i in range(200) for k in range(5)}
         assert all(r["status"] == 200 and r["ended"] and not r["fault"] for r in t.requests)
     finally:
@@ -245,6 +257,58 @@ def test_half_closes_are_passed_on(trace, folder):
         assert web.recv(100) == b"answer" and web.recv(100) == b""
     listener.close()
     wait_until(lambda: t.out.count("no FastCGI") == 2)
+
+
+def test_tcp_and_resets(folder):
+    listener = socket.create_server(("127.0.0.1", 0))
+    process = subprocess.Popen([str(BUILD / "ferry"), "trace", "--io", IO, "-l", "127.0.0.1:0", "--json",
+                                "-t", "127.0.0.1:%d" % listener.getsockname()[1]],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        port = int(re.match(r"ferry: tracing from 127\.0\.0\.1:(\d+) to ", process.stderr.readline())[1])
+        for resets in "web", "app":
+            web = socket.create_connection(("127.0.0.1", port), 30)
+            app, _ = listener.accept()
+            app.settimeout(30)
+            web.sendall(b"\1")
+            assert app.recv(10) == b"\1"
+            app.sendall(b"\1\6")
+            assert web.recv(2) == b"\1\6"
+            one, other = (web, app) if resets == "web" else (app, web)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.close()
+            with pytest.raises(ConnectionResetError):
+                other.recv(10)
+            other.close()
+    finally:
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+        listener.close()
+    notes = [json.loads(line)["note"] for line in out.splitlines()]
+    assert "web server: Connection reset by peer" in notes and "application: Connection reset by peer" in notes
+    assert process.returncode == 0 and not err, err
+
+
+def test_a_terminal_has_colours(app, folder):
+    for no_color in None, "1":
+        master, slave = pty.openpty()
+        path = folder / f"tty{no_color}.sock"
+        env = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm"}
+        process = subprocess.Popen([str(BUILD / "ferry"), "trace", "--io", IO, "-l", str(path), "-t", app.address],
+                                   stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL,
+                                   env=env | ({"NO_COLOR": no_color} if no_color else {}))
+        os.close(slave)
+        wait_until(lambda: path.exists() or process.poll() is not None)
+        with Fcgi(path) as c:
+            c.ask(NET)
+        text = b""
+        while b"\n" not in text:
+            text += os.read(master, 1000)
+        process.terminate()
+        assert process.wait(30) == 0
+        os.close(master)
+        assert (b"\x1b[32m200\x1b[0m GET /" in text) == (no_color is None), text
+        assert (b"\x1b" in text) == (no_color is None)
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
@@ -313,6 +377,7 @@ def test_a_slow_reader_makes_the_application_wait(trace, app):
     with connect(t) as c:
         c.begin(NET | dict(REQUEST_URI="/flood"))
         c.stream(STDIN, b"")
+        wait_until(lambda: sent[0], 60)
         seen = -1
         while seen != sent[0]:  # until it stands still
             seen = sent[0]
@@ -390,7 +455,7 @@ def test_it_ends_when_requests_are_over(trace, app):
 
 def replay(path, *args):
     return subprocess.run([str(BUILD / "ferry"), "trace", "--replay", str(path), *args], capture_output=True, text=True,
-                          timeout=60)
+                          timeout=120)
 
 
 def record_some(trace, app, folder):
@@ -520,7 +585,7 @@ def test_haproxy_multiplexing(trace, folder):
                     assert c.request("GET", f"/{i}/{k}").status == 200
 
         in_threads(20, one)
-        wait_until(lambda: len(t.requests) == 200)
+        wait_until(lambda: len(t.requests) == 200, 60)
         assert all(r["status"] == 200 and not r["fault"] for r in t.requests)
         assert len({r["connection"] for r in t.requests}) < 20  # shared
     finally:
