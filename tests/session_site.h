@@ -92,6 +92,7 @@ static inline struct ferry_client *site_client(void)
 
     assert_int_equal(
         ferry_client_new(&(struct ferry_client_opts){FERRY_CLIENT_OPTS_SIZE,
+                                                     .multiplex = FERRY_MULTIPLEX_OFF,
                                                      .address = "unix:/nonexistent/ferry.sock"},
                          &c),
         0);
