@@ -185,13 +185,13 @@ size_t ferry__token_text(const struct ferry__token *t, char *out)
     return n;
 }
 
-bool ferry__word_is_bare(const char *text)
+bool ferry__word_is_bare(struct ferry_slice text)
 {
     size_t n = 0;
 
-    if (ferry_slice_starts(ferry_slice_z(text), MARK))
+    if (ferry_slice_starts(text, MARK))
         return false;
-    while (text[n] && !ends_word(text[n]) && !is_control(text[n]))
+    while (n < text.len && !ends_word(text.p[n]) && !is_control(text.p[n]))
         n++;
-    return n > 0 && text[n] == 0;
+    return n > 0 && n == text.len;
 }

@@ -47,6 +47,6 @@ void ferry__lexer_next(struct ferry__lexer *, struct ferry__token *out);
 size_t ferry__token_text(const struct ferry__token *, char *out);
 
 /* Can this text stand as a bare word? */
-bool ferry__word_is_bare(const char *text);
+bool ferry__word_is_bare(struct ferry_slice text);
 
 #endif

@@ -21,38 +21,31 @@ static void indent(const struct ferry__printer *p)
         fputs("    ", p->to);
 }
 
-static void word(const struct ferry__printer *p, const char *text)
+static void slice_word(const struct ferry__printer *p, struct ferry_slice text)
 {
     if (ferry__word_is_bare(text)) {
-        fputs(text, p->to);
+        fwrite(text.p, 1, text.len, p->to);
         return;
     }
     fputc('"', p->to);
-    for (; *text; text++)
-        if (*text == '"' || *text == '\\')
-            fprintf(p->to, "\\%c", *text);
-        else if (*text == '\n')
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.p[i];
+
+        if (c == '"' || c == '\\')
+            fprintf(p->to, "\\%c", c);
+        else if (c == '\n')
             fputs("\\n", p->to);
-        else if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            fprintf(p->to, "\\x%02x", (unsigned char)*text);
+        else if ((unsigned char)c < 0x20 || c == 0x7f)
+            fprintf(p->to, "\\x%02x", (unsigned char)c);
         else
-            fputc(*text, p->to);
+            fputc(c, p->to);
+    }
     fputc('"', p->to);
 }
 
-static void slice_word(const struct ferry__printer *p, struct ferry_slice s)
+static void word(const struct ferry__printer *p, const char *text)
 {
-    char text[256];
-
-    /* Only what was made by hand is not NUL-terminated. */
-    if (s.p[s.len] == 0) {
-        word(p, s.p);
-        return;
-    }
-    s = ferry_slice_first(s, sizeof text - 1);
-    memcpy(text, s.p, s.len);
-    text[s.len] = 0;
-    word(p, text);
+    slice_word(p, ferry_slice_z(text));
 }
 
 static void name(struct ferry__printer *p, const char *text)
@@ -171,10 +164,10 @@ void ferry__print_connect(struct ferry__printer *p, const void *block, bool all)
     name(p, "connect");
     fputs(a->client.naddresses > 1 ? "{ " : "", p->to);
     for (unsigned i = 0; i < a->client.naddresses; i++) {
-        char text[256];
+        char text[320];
 
         fputs(i ? ", " : "", p->to);
-        snprintf(text, sizeof text, "%.200s weight=%u", addresses[i].text, addresses[i].weight);
+        snprintf(text, sizeof text, "%.290s weight=%u", addresses[i].text, addresses[i].weight);
         word(p, addresses[i].weight > 1 ? text : addresses[i].text);
     }
     fputs(a->client.naddresses > 1 ? " }\n" : "\n", p->to);
