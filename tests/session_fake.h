@@ -23,7 +23,7 @@ struct fake {
     struct ferry_http *http;
     struct ferry_http_event event;
     struct ferry_path path;
-    char path_mem[4096];
+    char path_mem[4096], head[8320]; /* where the session's slices lie */
 
     enum fake_did did;
     int status;
@@ -165,10 +165,21 @@ static inline void fake_over(struct fake *f)
     }
 }
 
+static inline void fake_closed(void *loop)
+{
+    ferry_loop_stop(loop);
+}
+
+/* Before the clients are freed. */
 static inline void fake_close(struct fake *f)
 {
     fake_over(f);
     ferry_filters_leave(f->local);
+    if (!ferry_list_empty(&f->thread.clients) || !ferry_list_empty(&f->thread.resolvers)) {
+        ferry_session_thread_close(&f->thread, fake_closed, f->loop);
+        assert_int_equal(ferry_loop_run(f->loop), 0);
+    }
+    ferry_session_thread_fini(&f->thread);
     ferry_loop_free(f->loop);
 }
 
@@ -186,7 +197,9 @@ static inline void fake_request(struct fake *f, const struct ferry_filters *filt
     f->why[0] = f->file[0] = f->body[0] = f->fields[0] = f->params[0] = '\0';
     f->http = ferry_http_new(&opts, 0);
     assert_non_null(f->http);
-    assert_true(ferry_http_recv(f->http, head, strlen(head), 0) > 0);
+    assert_true(strlen(head) < sizeof f->head);
+    memcpy(f->head, head, strlen(head));
+    assert_true(ferry_http_recv(f->http, f->head, strlen(head), 0) > 0);
     assert_int_equal(ferry_http_event(f->http, &f->event), 1);
     assert_int_equal(f->event.type, FERRY_HTTP_EV_HEAD);
     assert_int_equal(ferry_path_parse(h->target, f->path_mem, &f->path, &why), 0);

@@ -102,12 +102,9 @@ static inline struct ferry_client *site_client(void)
 /* As fake_close, and then also the chain and its client. */
 static inline void site_close(struct fake *f, struct ferry_filters *chain, struct ferry_client *c)
 {
-    fake_over(f);
-    ferry_filters_leave(f->local);
-    ferry_session_thread_fini(&f->thread);
+    fake_close(f);
     ferry_client_free(c);
     ferry_filters_free(chain);
-    ferry_loop_free(f->loop);
 }
 
 /* What became of a request, in few words: "run NAME INFO", "file PATH", "301 LOCATION", "404",

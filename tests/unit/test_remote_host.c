@@ -51,26 +51,10 @@ static int setup(void **state)
     return chain ? 0 : -1;
 }
 
-static void stop(void *loop)
-{
-    ferry_loop_stop(loop);
-}
-
-static void close_thread(void)
-{
-    bool open = !ferry_list_empty(&fake.thread.resolvers);
-
-    fake_over(&fake);
-    ferry_session_thread_close(&fake.thread, stop, fake.loop);
-    if (open)
-        run(fake.loop);
-    ferry_session_thread_fini(&fake.thread);
-}
-
 static int teardown(void **state)
 {
     (void)state;
-    close_thread();
+
     fake_close(&fake);
     ferry_filters_free(chain);
     dns_stop(&dns);
