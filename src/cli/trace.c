@@ -189,6 +189,9 @@ static int check_options(const struct trace *t)
     else if (!t->replay && (!t->listens || !t->has_to))
         wrong = "--listen ADDRESS and --to ADDRESS must be given, or --replay FILE; ferry trace "
                 "--help tells more";
+    else if (!t->replay && t->listen.len == t->opts.to.len && t->listen.len &&
+             memcmp(&t->listen.any, &t->opts.to.any, t->listen.len) == 0)
+        wrong = "--listen and --to are the same address; the application's is --to";
     else if (t->opts.records && t->opts.show.json)
         wrong = "--records are not shown as JSON";
     if (wrong)
@@ -321,7 +324,7 @@ static int open_trace(struct trace *t)
     if (err < 0)
         return fatal("cannot start", "", err);
     if (t->pcap) {
-        t->pcap_fd = open(t->pcap, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
+        t->pcap_fd = open(t->pcap, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
         if (t->pcap_fd < 0)
             return fatal("cannot write ", t->pcap, -errno);
         err = ferry_writer_new(t->pcap_fd, PACKETS_MAX, &t->opts.pcap);
@@ -332,6 +335,12 @@ static int open_trace(struct trace *t)
     fd = listen_like_app(t);
     if (fd < 0)
         return fd;
+    if (t->pcap && ftruncate(t->pcap_fd, 0) < 0 && errno != EINVAL) { /* that of a pipe */
+        err = -errno;
+        close(fd);
+        ferry_listen_remove(&t->listen);
+        return fatal("cannot write ", t->pcap, err);
+    }
     err = ferry_trace_new(t->loop, &t->opts, fd, &t->trace);
     return err < 0 ? fatal("cannot accept connections", "", err) : 0;
 }

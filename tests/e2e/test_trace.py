@@ -178,6 +178,26 @@ def test_bad_filters_are_explained(folder, words, why):
     assert run.returncode == 64 and why in run.stderr and run.stdout == "", run.stderr
 
 
+@pytest.mark.parametrize("args, why", [
+    ([], "--listen ADDRESS and --to ADDRESS must be given"), (["-l", ":1"], "must be given"),
+    (["-l", "127.0.0.1:1", "-t", ":1"], "the same address"), (["-l", ":1", "-t", "fd:3"], "is reached by"),
+    (["-l", "nowhere", "-t", ":1"], "--listen nowhere"), (["-l", ":1", "-t", ":2", "--mode", "9"], "octal"),
+    (["-l", ":1", "-t", ":2", "--io", "x"], "uring, epoll or auto"), (["--replay", "f", "-l", ":1"], "--replay goes with"),
+    (["-l", ":1", "-t", ":2", "--compare"], "go with --replay only"), (["--replay", "f", "--timeout", "x"], "500ms"),
+    (["-l", ":1", "-t", ":2", "--records", "--json"], "not shown as JSON"), (["--nonsense"], "ferry trace --help")])
+def test_usage_is_explained(args, why):
+    run = subprocess.run([str(BUILD / "ferry"), "trace", *args], capture_output=True, text=True)
+    assert run.returncode == 64 and why in run.stderr and run.stdout == "", run.stderr
+
+
+def test_a_recording_survives_a_start_that_fails(app, folder):
+    (folder / "old.pcapng").write_bytes(b"precious")
+    run = subprocess.run([str(BUILD / "ferry"), "trace", "-l", app.address, "-t", ":1", "--pcap",
+                          str(folder / "old.pcapng")], capture_output=True, text=True)
+    assert run.returncode == 1 and "cannot listen on" in run.stderr
+    assert (folder / "old.pcapng").read_bytes() == b"precious"
+
+
 # -- nothing is changed ------------------------------------------------------------------------------------------------
 
 def test_100_mib_both_ways_unchanged(trace, app):
