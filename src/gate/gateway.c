@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,10 +53,12 @@ struct ferry_gateway {
     struct ferry_watch stopping, signals;
     sigset_t signal_set;
     struct ferry_timer stop_timer; /* the time of the requests under way is over */
+    atomic_uint left;              /* threads that have not drained */
+    struct ferry_post ended;       /* it has become 0 */
     bool told, cut;
     pthread_mutex_t going; /* threads wait for it until all there is has been opened */
     bool go;
-    int err; /* of a loop that failed */
+    atomic_int err; /* of a loop that failed */
     struct listener listeners[LISTENERS_MAX];
     struct thread threads[THREADS_MAX];
 };
@@ -81,17 +84,38 @@ static void log_line(void *arg, enum ferry_gate_level level, struct ferry_slice 
 
 /* -- threads ----------------------------------------------------------------------------------- */
 
+/* The first thread ends last: until then it listens for more words to stop. */
+static void end_first(struct ferry_gateway *g)
+{
+    ferry_timer_stop(&g->stop_timer);
+    if (g->stopping.fd >= 0)
+        ferry_watch_close(&g->stopping); /* the last things on its loop */
+    else
+        ferry_loop_stop(g->threads[0].loop);
+}
+
+static void on_ended(struct ferry_post *post)
+{
+    end_first(ferry_container(post, struct ferry_gateway, ended));
+}
+
+static void thread_ended(struct ferry_gateway *g)
+{
+    if (atomic_fetch_sub(&g->left, 1) == 1)
+        ferry_loop_post(g->threads[0].loop, &g->ended);
+}
+
 static void drained(void *arg)
 {
     struct thread *t = arg;
+    struct ferry_gateway *g = t->gateway;
 
-    if (t == t->gateway->threads)
-        ferry_timer_stop(&t->gateway->stop_timer);
-    if (t != t->gateway->threads || t->gateway->stopping.fd < 0) {
+    if (t != g->threads)
         ferry_loop_stop(t->loop);
-        return;
-    }
-    ferry_watch_close(&t->gateway->stopping); /* the last things on the first loop */
+    if (g->go)
+        thread_ended(g);
+    else if (t == g->threads)
+        end_first(g);
 }
 
 static void stopping_closed(struct ferry_watch *w)
@@ -182,8 +206,9 @@ static void *run_thread(void *arg)
     pthread_mutex_unlock(&t->gateway->going);
     err = t->gateway->go ? ferry_loop_run(t->loop) : 0;
     if (err < 0) {
-        t->gateway->err = err;
+        atomic_store(&t->gateway->err, err);
         ferry_gateway_stop(t->gateway);
+        thread_ended(t->gateway);
     }
     return NULL;
 }
@@ -263,12 +288,14 @@ int ferry_gateway_run(struct ferry_gateway *g)
     if (err == 0)
         err = open_threads(g);
     g->go = err == 0;
+    atomic_store(&g->left, g->nthreads);
     pthread_mutex_unlock(&g->going);
     if (g->go)
         run_thread(&g->threads[0]);
     for (unsigned i = 1; i < started; i++)
         pthread_join(g->threads[i].id, NULL);
-    close_threads(g, g->go);
+    if (g->err == 0) /* else there is a loop that closes nothing any more */
+        close_threads(g, g->go);
     return g->go ? g->err : err;
 }
 
@@ -421,6 +448,7 @@ int ferry_gateway_new(const struct ferry_gateway_opts *opts, struct ferry_gatewa
     sigemptyset(&g->signal_set);
     pthread_mutex_init(&g->going, NULL);
     ferry_timer_init(&g->stop_timer, time_is_over);
+    g->ended.run = on_ended;
     if (!g->opts.stop_max_ms)
         g->opts.stop_max_ms = STOP_MS;
     g->nthreads = g->opts.threads ? g->opts.threads : processors();

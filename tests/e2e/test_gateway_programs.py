@@ -4,14 +4,15 @@
 import base64
 import contextlib
 import json
-import os
 import re
+import signal
 import subprocess
+import time
 
 import pytest
 
 from conftest import BUILD, IO, ROOT, Client, needs_php_fpm, wait_until
-from phpsite import php_fpm
+from phpsite import listens, php_fpm
 
 INDEX = """<?php header("Content-Type: application/json"); header("X-Hello: 1", false); header("X-Hello: 2", false);
 echo json_encode($_SERVER + ["body" => file_get_contents("php://input")]);"""
@@ -179,6 +180,29 @@ def test_a_pool(start, world, how):
     p = start(how, "pool")
     for _ in range(30):
         assert p.json("/")["SCRIPT_NAME"] == "/index.php"
+
+
+def test_it_ends_when_its_requests_have(start, world):
+    (world["root"] / "slow.php").write_text("<?php usleep(700000); echo 'done';")
+    p = start("in C", "php-site")
+    with Client(p.port) as c:
+        c.send("GET /slow.php HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.3)
+        p.process.terminate()
+        assert c.response().body == b"done"
+    assert p.process.wait(20) == 0
+
+
+def test_told_twice_it_ends_at_once(start, world):
+    (world["root"] / "slow.php").write_text("<?php sleep(20);")
+    p = start("in C", "php-site")
+    with Client(p.port) as c:
+        c.send("GET /slow.php HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.3)
+        p.process.terminate()
+        wait_until(lambda: not listens(("127.0.0.1", p.port)))
+        p.process.send_signal(signal.SIGINT)
+        assert p.process.wait(15) == 0
 
 
 def test_each_is_short():
