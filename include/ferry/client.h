@@ -186,7 +186,8 @@ enum ferry_result {
 #undef X
 };
 
-const char *ferry_result_text(enum ferry_result); /* static memory */
+/* The words for a result, in static memory, and the status that a gateway answers. */
+const char *ferry_result_text(enum ferry_result);
 int ferry_result_status(enum ferry_result);
 
 /* How an exchange, or a fetch, ended. */
@@ -301,7 +302,7 @@ struct ferry_fetch {
 /* An answer that has come whole. */
 struct ferry_answer {
     struct ferry_outcome outcome;
-    struct ferry_answer_head head; /* status 0 when there is none */
+    struct ferry_answer_head head;   /* status 0 when there is none */
     struct ferry_slice body, errors; /* never with p == NULL */
 };
 

@@ -2,9 +2,9 @@
 #ifndef FERRY_PROC_MANAGER_PRIVATE_H
 #define FERRY_PROC_MANAGER_PRIVATE_H
 
+#include "io/ping.h"
 #include "proc/inbox.h"
 #include "proc/manager.h"
-#include "io/ping.h"
 
 /*
  * What the files of the process manager share. A pool has as many slots as it may have processes; a

@@ -245,13 +245,13 @@ int main(int argc, char **argv)
     must(ferry_loop_new(back_end(), &loop) == 0, "no loop");
     must(ferry_client_new(&opts, &client) == 0, "no client");
     if (strcmp(argv[1], "cancel") == 0 && argc == 6)
-        status = cancel(argv[3], argv[4], (unsigned)atoi(argv[5]));
+        status = cancel(argv[3], argv[4], (unsigned)(int)strtol(argv[5], NULL, 10));
     else if (strcmp(argv[1], "early") == 0)
         status = early();
     else if (strcmp(argv[1], "filter") == 0 && argc == 4)
         status = filter(argv[3]);
     else if (strcmp(argv[1], "again") == 0 && argc == 6)
-        status = again(argv[3], argv[4], (unsigned)atoi(argv[5]));
+        status = again(argv[3], argv[4], (unsigned)(int)strtol(argv[5], NULL, 10));
     ferry_client_close(client, loop, closed, &is_closed);
     while (!is_closed)
         turn(1000);
