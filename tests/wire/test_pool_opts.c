@@ -147,6 +147,57 @@ static void test_some_are_opened_ahead(void **state)
     close_both(&c, &app);
 }
 
+/* -- one process, and more calls than it can answer in time -- */
+
+enum { CROWD = 200 };
+
+static void answers_in_a_while(struct fake_app *app, int fd, unsigned nth)
+{
+    struct fake_request rq;
+
+    (void)nth;
+    while (fake_take(app, fd, &rq)) {
+        fake_sleep_ms(5);
+        if (!fake_answer(app, fd, rq.id, rq.name) || !(rq.flags & FERRY_KEEP_CONN))
+            return;
+    }
+}
+
+static void test_answered_in_order_or_told_at_their_deadline(void **state)
+{
+    struct fake_app app = {.handler = answers_in_a_while, .serial = true};
+    struct request *r = calloc(CROWD, sizeof *r);
+    char(*names)[8] = calloc(CROWD, sizeof *names), *at = app.log;
+    unsigned done = 0, timeouts = 0, last = 0;
+    struct callers c;
+
+    open_both(&c, state, &app,
+              (struct ferry_client_opts){
+                  .multiplex = FERRY_MULTIPLEX_OFF, .connections_max = 1, .queue_timeout_ms = 300});
+    for (int i = 0; i < CROWD; i++) {
+        snprintf(names[i], sizeof names[i], "%d", i + 1);
+        r[i].name = names[i];
+        start(c.side, &r[i]);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        assert_true(wait_end(&r[i]));
+        done += r[i].result.outcome == FERRY_CALL_DONE;
+        timeouts += r[i].result.outcome == FERRY_CALL_TIMEOUT;
+    }
+    assert_int_equal(done + timeouts, CROWD);
+    assert_true(done > 0 && timeouts > 0);
+    close_both(&c, &app);
+    while (*at) {
+        unsigned n = (unsigned)strtoul(at, &at, 10);
+
+        assert_true(n > last);
+        last = n;
+        at += *at == ' ';
+    }
+    free(names);
+    free(r);
+}
+
 /* -- what is counted -- */
 
 static void test_what_is_counted(void **state)
@@ -202,6 +253,7 @@ int main(void)
         on_both(test_so_many_requests_on_a_shared_connection),
         on_both(test_so_long_and_no_longer),
         on_both(test_some_are_opened_ahead),
+        on_both(test_answered_in_order_or_told_at_their_deadline),
         on_both(test_what_is_counted),
     };
 
