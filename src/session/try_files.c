@@ -17,18 +17,18 @@ struct try_files {
     int status; /* instead of a last path; 0: there is one */
     unsigned n;
     struct ferry_template *paths[PATHS_MAX];
+    bool folder[PATHS_MAX]; /* the text ends with a slash: it names a folder */
 };
 
-/* A path with a slash at its end names a folder. */
-static bool is_there(struct ferry_docroot *root, struct ferry_slice path, uint64_t now_ms)
+static bool is_there(struct ferry_docroot *root, struct ferry_slice path, bool folder,
+                     uint64_t now_ms)
 {
-    enum ferry_path_kind wanted = FERRY_PATH_FILE;
-
-    if (path.p[path.len - 1] == '/') {
-        wanted = FERRY_PATH_DIR;
-        path.len -= path.len > 1;
-    }
-    return ferry__docroot_look_at(root, path, now_ms) == wanted;
+    if (folder && path.len > 1)
+        path.len--;
+    else if (!folder && path.p[path.len - 1] == '/')
+        return false; /* the client's slash: no file is named so */
+    return ferry__docroot_look_at(root, path, now_ms) ==
+           (folder ? FERRY_PATH_DIR : FERRY_PATH_FILE);
 }
 
 static int go_to(struct ferry_session *s, const struct ferry_template_out *to)
@@ -58,7 +58,7 @@ static int run(struct ferry_session *s, void *filter, void *local)
             return ferry_session_refuse(s, 414, "The address is too long.");
         if (err < 0)
             return err;
-        if (last || (to.text.len && is_there(root, to.text, now_ms)))
+        if (last || (to.text.len && is_there(root, to.text, t->folder[i], now_ms)))
             return go_to(s, &to);
     }
     return ferry_session_refuse(s, t->status, "There is nothing at this address.");
@@ -96,7 +96,8 @@ static int add_path(struct ferry_filters *f, struct try_files *t, const char *pa
 
     if (path[0] != '=') {
         err = ferry_filters_template(f, "try_files", path, FERRY_TEMPLATE_PATH, 0, &t->paths[t->n]);
-        t->n += err == 0;
+        if (err == 0)
+            t->folder[t->n++] = path[strcspn(path, "?") - 1] == '/';
         return err;
     }
     if (!last)

@@ -119,6 +119,18 @@ static void or_a_status(void **state)
     assert_string_equal(went("/dir"), "410");
 }
 
+static void a_clients_slash_asks_for_no_folder(void **state)
+{
+    static const char *const paths[] = {"$path", "/index.php?$query"};
+
+    (void)state;
+    open_chain(paths, 2);
+    assert_string_equal(went("/a.txt"), "/a.txt?");
+    assert_string_equal(went("/?q"), "/index.php?q");
+    assert_string_equal(went("/dir/"), "/index.php?");
+    assert_string_equal(went("/a.txt/"), "/index.php?");
+}
+
 static void the_last_need_not_be_there(void **state)
 {
     static const char *const paths[] = {"/nowhere"};
@@ -202,9 +214,13 @@ static void making_fails_cleanly(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_first_that_is_there),    TEST(or_a_status),
-        TEST(the_last_need_not_be_there), TEST(what_is_no_path_is_404),
-        TEST(bad_options_are_refused),    TEST(a_root_must_be_there),
+        TEST(the_first_that_is_there),
+        TEST(or_a_status),
+        TEST(a_clients_slash_asks_for_no_folder),
+        TEST(the_last_need_not_be_there),
+        TEST(what_is_no_path_is_404),
+        TEST(bad_options_are_refused),
+        TEST(a_root_must_be_there),
         TEST(making_fails_cleanly),
     };
 
