@@ -125,8 +125,15 @@ static int start_php(struct ferry_app *app, const struct ferry_generation *g,
         .state = on_state,
         .arg = app,
     };
-    int err = ferry_php_start(app->all->loop, &o, &app->php, why, cap);
+    struct ferry_identity id;
+    int err = ferry_identity_find(a->spawn.user, a->spawn.group, &id, why, cap);
 
+    if (err < 0)
+        return err;
+    o.switch_user = id.set;
+    o.uid = id.uid;
+    o.gid = id.gid;
+    err = ferry_php_start(app->all->loop, &o, &app->php, why, cap);
     if (err == 0 && !app->all->engine->quiet)
         ferry_cli_say("%s runs the scripts of %s", ferry_php_name(app->php), a->spawn.chdir);
     return err;

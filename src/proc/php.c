@@ -382,7 +382,10 @@ int ferry_php_start(struct ferry_loop *loop, const struct ferry_php_opts *o, str
                                                              : CGI_CHILDREN;
         if (php->children > CHILDREN_MAX)
             php->children = CHILDREN_MAX;
-        ferry_php_user_choose(o->dir, &php->user);
+        if (o->switch_user)
+            ferry_php_user_set(o->uid, o->gid, &php->user);
+        else
+            ferry_php_user_choose(o->dir, &php->user);
         err = prepare(php, why, cap);
     }
     if (err == 0)

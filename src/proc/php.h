@@ -24,7 +24,10 @@ struct ferry_php_opts {
     const char *dir;     /* the document root */
     const char *program; /* php-fpm or php-cgi; NULL: see ferry_php_find */
     unsigned children;   /* 0 means 16 for php-fpm, 8 for php-cgi */
-    bool set_owner;      /* the socket is to be reached by `owner` too, who is not us */
+    bool switch_user;    /* become uid and gid instead of whom ferry would choose */
+    uid_t uid;
+    gid_t gid;
+    bool set_owner; /* the socket is to be reached by `owner` too, who is not us */
     uid_t owner;
     uint64_t body_max; /* ferry's own limit for request bodies becomes PHP's; 0 means 1 GiB */
     /* A line without its newline, perhaps with control characters; valid during the call. */

@@ -38,11 +38,8 @@ static bool can_read(const char *dir, uid_t uid, gid_t gid)
     return pid == s.pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static bool take(const char *dir, uid_t uid, gid_t gid, const struct passwd *pw,
-                 struct ferry_php_user *out)
+static void become(uid_t uid, gid_t gid, const struct passwd *pw, struct ferry_php_user *out)
 {
-    if (!can_read(dir, uid, gid))
-        return false;
     out->change = true;
     out->uid = uid;
     out->gid = gid;
@@ -51,7 +48,25 @@ static bool take(const char *dir, uid_t uid, gid_t gid, const struct passwd *pw,
     else
         snprintf(out->name, sizeof out->name, "%u", (unsigned)uid);
     snprintf(out->home, sizeof out->home, "%s", pw ? pw->pw_dir : "/");
+}
+
+static bool take(const char *dir, uid_t uid, gid_t gid, const struct passwd *pw,
+                 struct ferry_php_user *out)
+{
+    if (!can_read(dir, uid, gid))
+        return false;
+    become(uid, gid, pw, out);
     return true;
+}
+
+void ferry_php_user_set(uid_t uid, gid_t gid, struct ferry_php_user *out)
+{
+    struct passwd pw, *found = NULL;
+    char buf[4096];
+
+    if (getpwuid_r(uid, &pw, buf, sizeof buf, &found) != 0)
+        found = NULL;
+    become(uid, gid, found, out);
 }
 
 void ferry_php_user_choose(const char *dir, struct ferry_php_user *out)

@@ -20,4 +20,7 @@ struct ferry_php_user {
  */
 void ferry_php_user_choose(const char *dir, struct ferry_php_user *out);
 
+/* This user, whatever it can read. As root only. */
+void ferry_php_user_set(uid_t uid, gid_t gid, struct ferry_php_user *out);
+
 #endif

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, IO, Client, Ferry, children_of, name_of, wait_until
+from conftest import BUILD, IO, Client, Ferry, children_of, name_of, needs_php_fpm, wait_until
 
 FERRY = str(BUILD / "ferry")
 HELLO = str(BUILD / "examples" / "hello")
@@ -345,6 +345,25 @@ site {{ listen = "127.0.0.1:0" root = {site} access-log = {folder}/logs/log
     assert ferry.at("/mine").status == 403
     assert ferry.stop() == 0
     assert not pid_file.exists()
+
+
+@root_only
+@needs_php_fpm
+def test_applications_become_users_of_their_own(run, site):
+    (site / "me.php").write_text("<?php echo posix_getuid(), ' ', posix_getgid();")
+    ferry = run(f'''user = nobody
+group = nogroup
+application php {{ spawn-php = auto chdir = {site} user = www-data }}
+application app {{ spawn = {{ {HELLO} }} user = daemon }}
+site {{ listen = "127.0.0.1:0" root = {site}
+    route "/app/*" {{ application app {{}} }}
+    route * {{ php php {{}} files {{}} }} }}
+''')
+    uid, gid = (int(subprocess.check_output(["id", f"-{x}", "www-data"])) for x in "ug")
+    assert ferry.at("/me.php").text == f"{uid} {gid}"
+    assert ferry.at("/app/").body == b"hello, ferry"
+    hello = [p for p in ferry.children() if name_of(p) == "hello"]
+    assert len(hello) == 1 and status_of(hello[0])["Uid"][0] != "0"
 
 
 @root_only
