@@ -39,7 +39,7 @@ class Trace:
             self.process = subprocess.Popen(
                 [str(BUILD / "ferry"), "trace", "--io", IO, "-l", f"unix:{self.path}", "-t", to, *args],
                 stdin=subprocess.DEVNULL, stdout=stdout if stdout is not None else out, stderr=err)
-        wait_until(lambda: self.path.exists() or self.process.poll() is not None)
+        wait_until(lambda: "tracing from" in self.err or self.process.poll() is not None)  # it listens
         assert self.process.poll() is None, self.err
         os.chmod(self.path, 0o777)
         self.address = f"unix:{self.path}"
