@@ -229,6 +229,15 @@ static int again(const char *script, const char *query, unsigned n)
     return 0;
 }
 
+static unsigned number(const char *text)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    must(*text && !*end && n < 1000000, "no such number");
+    return (unsigned)n;
+}
+
 static void closed(void *arg)
 {
     *(bool *)arg = true;
@@ -245,13 +254,13 @@ int main(int argc, char **argv)
     must(ferry_loop_new(back_end(), &loop) == 0, "no loop");
     must(ferry_client_new(&opts, &client) == 0, "no client");
     if (strcmp(argv[1], "cancel") == 0 && argc == 6)
-        status = cancel(argv[3], argv[4], (unsigned)(int)strtol(argv[5], NULL, 10));
+        status = cancel(argv[3], argv[4], number(argv[5]));
     else if (strcmp(argv[1], "early") == 0)
         status = early();
     else if (strcmp(argv[1], "filter") == 0 && argc == 4)
         status = filter(argv[3]);
     else if (strcmp(argv[1], "again") == 0 && argc == 6)
-        status = again(argv[3], argv[4], (unsigned)(int)strtol(argv[5], NULL, 10));
+        status = again(argv[3], argv[4], number(argv[5]));
     ferry_client_close(client, loop, closed, &is_closed);
     while (!is_closed)
         turn(1000);

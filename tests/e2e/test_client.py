@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -179,6 +180,24 @@ def test_php_survives_cancelled_requests(php):
     out = run(TOOL, "cancel", address, site / "sleep.php", "ms=0", 200).stdout.decode()
     assert " 0 others" in out
     assert fetch(address, site / "answer.php", "QUERY_STRING=kind=code&code=200")[2] == b"coded"
+
+
+# -- the guide --
+
+def test_the_programs_of_the_guide(echo, tmp_path):
+    """docs/client.md: compiled as they stand there, and run."""
+    programs = re.findall(r"^```c\n(.*?)^```", (ROOT / "docs/client.md").read_text(), re.M | re.S)
+    build = TOOL.parent.parent
+    outs = []
+    for i, source in enumerate(programs):
+        (tmp_path / f"p{i}.c").write_text(source)
+        sanitize = ["-fsanitize=address,undefined"] if SANITIZED else []
+        subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", *sanitize, "-I", ROOT / "include",
+                        "-o", tmp_path / f"p{i}", tmp_path / f"p{i}.c", build / "libferry.a", "-luring", "-lcares", "-pthread"],
+                       check=True, timeout=120)
+        outs.append(sorted(run(tmp_path / f"p{i}", echo[1]).stdout.split()))
+    assert outs == [[b"200", b"answered:", b"hello"],
+                    [b"200", b"200", b"answered", b"answered", b"one", b"status", b"status", b"two"]]
 
 
 # -- filters --

@@ -278,6 +278,23 @@ static inline void forget(struct asked *a)
     a->x = NULL;
 }
 
+static const struct ferry_client_opts single = {.multiplex = FERRY_MULTIPLEX_OFF};
+static const struct ferry_client_opts shared = {.multiplex = FERRY_MULTIPLEX_ON};
+
+/* A handler: each request is answered with the length of its body. */
+static inline void answers(struct fake_app *app, int fd, unsigned nth)
+{
+    struct fake_request rq;
+    char text[64];
+
+    (void)nth;
+    while (fake_take(app, fd, &rq)) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)rq.body);
+        if (!fake_say(app, fd, "STDOUT 1 x413a20620a0a") || !fake_answer(app, fd, rq.id, text))
+            return;
+    }
+}
+
 static const enum ferry_io on_epoll = FERRY_IO_EPOLL, on_uring = FERRY_IO_URING;
 
 #define on_both(f)                                                                                 \
