@@ -180,6 +180,15 @@ static inline void site_turns(struct site *s, unsigned ms)
     site_waits(s, &never, ms);
 }
 
+/* Turns until something holds. */
+#define until(s, what)                                                                             \
+    do {                                                                                           \
+        uint64_t end_ = ferry_now_us() + 60000000;                                                 \
+        while (!(what) && ferry_now_us() < end_)                                                   \
+            site_turns((s), 5);                                                                    \
+        assert_true(what);                                                                         \
+    } while (0)
+
 #define until_over(s, a)                                                                           \
     do {                                                                                           \
         if (!site_waits((s), &(a)->over, 60000))                                                   \

@@ -141,7 +141,7 @@ static void deadlines_end_it(void **state)
     opts.queue_max = 1;
     opts.queue_timeout_ms = 300;
     site_open(&s, state, is_silent, opts);
-    ask_with(&s, &slow, (struct ferry_exchange_opts){.total_ms = 600});
+    ask_with(&s, &slow, (struct ferry_exchange_opts){.total_ms = 2000});
     ferry_exchange_end(slow.x);
     go(&slow);
     ask(&s, &waiting);
@@ -302,7 +302,8 @@ static void a_slow_reader_holds_the_application_back(void **state)
 
     site_open(&s, state, floods, single);
     ask(&s, &a);
-    site_turns(&s, 300);
+    until(&s, a.heads[0]);
+    site_turns(&s, 200);
     assert_string_equal(a.heads, "200  len=-1 A: b; |");
     assert_int_equal(a.out_total, 0);
     assert_true(atomic_load(&s.app.sent) < 4 << 20);
@@ -347,10 +348,12 @@ static void a_pause_stops_at_the_byte(void **state)
         current = c;
         site_open(&s, state, says, multiplexed ? shared : single);
         ask(&s, &a);
-        site_turns(&s, 100);
+        until(&s, a.heads[0]);
+        site_turns(&s, 50);
         assert_string_equal(a.heads, "103  len=-1 A: 1; |");
         ferry_exchange_pause(a.x, false);
-        site_turns(&s, 100);
+        until(&s, strlen(a.heads) > 30);
+        site_turns(&s, 50);
         assert_string_equal(a.heads, c->heads);
         assert_string_equal(a.out, "");
         assert_false(a.over);
@@ -431,7 +434,7 @@ static void freed_at_any_time(void **state)
     ask(&s, &running);
     forget(&running);
     ask(&s, &paused);
-    site_turns(&s, 50);
+    until(&s, paused.heads[0]);
     forget(&paused);
     ferry_exchange_free(NULL);
     site_close(&s);
