@@ -84,6 +84,7 @@ static char *make_key(const struct ferry_generation *g, const struct ferry_confi
     put(f, s->chdir);
     for (unsigned i = 0; s->argv && s->argv[i]; i++)
         put(f, s->argv[i]);
+    fprintf(f, "%u ", s->nenv);
     for (unsigned i = 0; i < s->nenv; i++)
         put(f, s->env[i]);
     if (s->php)
@@ -111,6 +112,16 @@ static struct ferry_app *find(struct ferry_apps *all, const char *key)
 
 /* -- its beginning ---------------------------------------------------------------------------- */
 
+/* Whom it runs as: whom it names, or else whom the workers run as. */
+static int identity_of(const struct ferry_generation *g, const struct ferry_config_spawn *s,
+                       struct ferry_identity *out, char *why, size_t cap)
+{
+    bool own = s->user || s->group;
+
+    return ferry_identity_find(own ? s->user : g->config->user, own ? s->group : g->config->group,
+                               out, why, cap);
+}
+
 static int start_php(struct ferry_app *app, const struct ferry_generation *g,
                      const struct ferry_config_application *a, char *why, size_t cap)
 {
@@ -126,7 +137,7 @@ static int start_php(struct ferry_app *app, const struct ferry_generation *g,
         .arg = app,
     };
     struct ferry_identity id;
-    int err = ferry_identity_find(a->spawn.user, a->spawn.group, &id, why, cap);
+    int err = identity_of(g, &a->spawn, &id, why, cap);
 
     if (err < 0)
         return err;
@@ -163,7 +174,7 @@ static int start_program(struct ferry_app *app, const struct ferry_generation *g
     for (unsigned i = 0; i < s->nenv; i++)
         env[i] = s->env[i];
     o.env = env;
-    err = ferry_identity_find(s->user, s->group, &id, why, cap);
+    err = identity_of(g, s, &id, why, cap);
     if (err == 0) {
         o.switch_user = id.set;
         o.uid = id.uid;

@@ -44,15 +44,14 @@ static void tell_guards(const struct ferry_listening *l, bool there)
         ferry_engine_tell_guards(l->addr.un.sun_path, there);
 }
 
-/* One for each thread beside the first, where there are none yet: a reload may bring more. */
+/* One for each thread beside the first. */
 static int open_others(struct ferry_listening *l, unsigned threads)
 {
     int r = 0;
 
     if (!is_tcp(&l->addr) || threads <= l->nfds)
         return 0;
-    if (l->nfds == 1)
-        r = ferry_listen_share(l->fds[0]);
+    r = ferry_listen_share(l->fds[0]);
     while (r >= 0 && l->nfds < threads) {
         r = ferry_listen(&l->bound, &(struct ferry_listen_opts){.reuseport = true});
         if (r >= 0)
@@ -190,9 +189,11 @@ static int open_one(const struct ferry_engine *e, struct ferry_generation *g,
         return FERRY_EXIT_CONFIG;
     }
     if (l) {
+        /* More threads share the first socket. Sockets of their own would take connections from
+         * now on, while the worker that knows them may never come. */
         l->refs++;
         g->listeners[g->nlisteners++] = l;
-        err = open_others(l, g->threads);
+        err = 0;
     } else {
         l = add(g, addr);
         err = l ? open_listener(l, g->threads) : -ENOMEM;

@@ -185,7 +185,7 @@ static void on_look(struct ferry_task *t)
 
     if (m->phase != RUNNING)
         end_next(m);
-    else if (m->reload_again)
+    else if (m->reload_again && !m->next && !m->next_worker)
         begin_reload(m);
     else
         look_at_next(m);

@@ -459,7 +459,7 @@ bool ferry__call_elsewhere(struct ferry_call *call)
 {
     struct ferry_client_local *l = call->client;
     struct ferry_pool_local *p;
-    int i = ferry__balance(l, ferry_slice(NULL, 0), call->tried);
+    int i = l->closing ? -1 : ferry__balance(l, ferry_slice(NULL, 0), call->tried);
 
     if (i < 0)
         return false;

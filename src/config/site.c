@@ -157,6 +157,8 @@ static bool covers(const char *a, const char *b)
 
     if (strcmp(a, "*") == 0 || strcmp(a, b) == 0)
         return true;
+    if (x.p[x.len - 1] == '*' && x.len > 2 && ferry_slice_eq(y, ferry_slice_first(x, x.len - 2)))
+        return true;           /* "/x" of "/x/..." */
     if (x.p[x.len - 1] == '*') /* "/x/" and behind */
         return y.p[0] == '/' && ferry_slice_starts(y, ferry_slice_first(x, x.len - 1)) &&
                y.len >= x.len;

@@ -364,17 +364,24 @@ static const char *folder_of(struct ferry__reader *r, const char *name)
     return strcmp(real, "/") == 0 ? "" : ferry__reader_text(r, real);
 }
 
-static int open_file(const char *name, struct stat *st)
+/* The first file may be a pipe, of a shell's <(...); one that is included is waited for by nobody.
+ */
+static int open_file(const char *name, bool included, struct stat *st)
 {
-    int fd = name ? open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY) : dup(STDIN_FILENO);
+    int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | (included ? O_NONBLOCK : 0);
+    int fd = name ? open(name, flags) : dup(STDIN_FILENO);
+    int err;
 
     if (fd < 0)
         return -errno;
-    if (fstat(fd, st) < 0 || S_ISDIR(st->st_mode)) {
-        close(fd);
-        return -EISDIR;
-    }
-    return fd;
+    err = fstat(fd, st) < 0                   ? -errno
+          : S_ISDIR(st->st_mode)              ? -EISDIR
+          : included && !S_ISREG(st->st_mode) ? -EINVAL
+                                              : 0;
+    if (err == 0)
+        return fd;
+    close(fd);
+    return err;
 }
 
 /* May it be included here? */
@@ -416,7 +423,7 @@ static struct ferry__node *read_file(struct ferry__reader *r, struct ferry__conf
     struct stat st;
     char *bytes = NULL;
     ssize_t n;
-    int fd = open_file(name, &st);
+    int fd = open_file(name, parent != NULL, &st);
 
     if (fd < 0) {
         cannot_read(r, parent, at, name, fd);

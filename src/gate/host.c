@@ -97,7 +97,10 @@ static void call(struct ferry_session *s, const struct ferry_session_call *c)
     int err;
 
     ferry__gate_name(x->conn);
-    err = ferry_session_image(s, c, true, &x->params, &x->image);
+    /* They may look at the request when the thread has long had others. */
+    err = s->answer_hooks || s->over_hooks ? ferry_session_keep(s) : 0;
+    if (err == 0)
+        err = ferry_session_image(s, c, true, &x->params, &x->image);
     if (err < 0) {
         ferry__exchange_refuse(x, err == FERRY_ELIMIT ? 431 : 500,
                                err == FERRY_ELIMIT ? "The request's header fields are too large."
@@ -105,7 +108,7 @@ static void call(struct ferry_session *s, const struct ferry_session_call *c)
         return;
     }
     x->client = c->client;
-    x->key = c->key;
+    x->key = c->key.len ? c->key : ferry_slice_z(x->conn->remote_addr);
     x->judge = c->judge;
     x->judge_arg = c->judge_arg;
     x->has_body = x->client_body && !c->no_body;

@@ -332,14 +332,12 @@ static bool collect(struct ferry__exchange *x, struct ferry_slice bytes)
     return true;
 }
 
-/* The rest of a verdict; one that goes on and on is not waited for. */
+/* The rest of a verdict, which counts only when it has ended well. */
 static void swallow(struct ferry__exchange *x, struct ferry_slice bytes)
 {
     x->unwanted += bytes.len;
-    if (x->unwanted <= UNWANTED_MAX)
-        return;
-    ferry_call_abort(&x->call);
-    go_on(x);
+    if (x->unwanted > UNWANTED_MAX)
+        bad_response(x, "it is a verdict, and does not end");
 }
 
 void ferry__relay_settle(struct ferry_task *task)

@@ -147,7 +147,8 @@ static bool fits(const char *pattern, struct ferry_slice path)
     if (p.len && p.p[0] == '*')
         return p.len == 1 || ferry_slice_ends_nocase(path, ferry_slice_from(p, 1));
     if (p.len && p.p[p.len - 1] == '*')
-        return ferry_slice_starts(path, ferry_slice_first(p, p.len - 1));
+        return ferry_slice_starts(path, ferry_slice_first(p, p.len - 1)) ||
+               ferry_slice_eq(path, ferry_slice_first(p, p.len - 2));
     return ferry_slice_eq(p, path);
 }
 

@@ -16,8 +16,8 @@
 #define FERRY_GATE_LISTENERS_MAX 64
 
 struct ferry_gate_route {
-    /* "*" is every path; "/x/y" that path; "/x/ *" (without the blank) all below /x/; "*.php" all
-     * that end so. The first route that fits is taken. */
+    /* "*" is every path; "/x/y" that path; "/x/ *" (without the blank) /x itself and all below /x/;
+     * "*.php" all that end so. The first route that fits is taken. */
     const char *pattern;
     const struct ferry_filters *filters;
 };

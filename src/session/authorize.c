@@ -404,7 +404,7 @@ static int fill(struct ferry_filters *to, struct authorize *f, const struct ferr
     }
     if (!o->cache_key)
         return 0;
-    return ferry_filters_template(to, "authorize", o->cache_key, FERRY_TEMPLATE_TEXT, 0, &f->key);
+    return ferry_filters_template(to, "authorize", o->cache_key, FERRY_TEMPLATE_KEY, 0, &f->key);
 }
 
 int ferry_filters_authorize(struct ferry_filters *to, struct ferry_client *client,

@@ -164,6 +164,8 @@ void ferry_session_run(struct ferry_session *s)
 
 void ferry_session_continue(struct ferry_session *s, int step)
 {
+    if (step == FERRY_STEP_DONE) /* and perhaps over already */
+        return;
     s->waiting = false;
     if (step == FERRY_STEP_NEXT)
         ferry_session_resume(s);
@@ -426,7 +428,7 @@ int ferry__session_make_param(struct ferry_session *s, struct ferry_slice name,
                               struct ferry_slice value)
 {
     for (unsigned i = 0; i < s->rq.nset; i++)
-        if (ferry_slice_eq(s->set[i].name, name))
+        if (ferry_slice_eq(s->rq.set[i].name, name))
             return 0;
     return ferry_session_set_param(s, name, value);
 }

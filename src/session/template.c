@@ -365,7 +365,7 @@ static struct ferry_slice without_port(struct ferry_slice host)
 }
 
 /* The path and query of a target: RFC 9112 section 3.2 has other forms, too. */
-static struct ferry_slice uri_of(struct ferry_slice target)
+static struct ferry_slice uri_of(struct ferry_session *s, struct ferry_slice target)
 {
     size_t scheme;
 
@@ -373,10 +373,23 @@ static struct ferry_slice uri_of(struct ferry_slice target)
         return target;
     scheme = scheme_len(target);
     if (scheme && ferry_slice_starts(ferry_slice_from(target, scheme), FERRY_SLICE("//"))) {
+        size_t path, query;
+
         target = ferry_slice_from(target, scheme + 2);
-        target = ferry_slice_from(target, ferry_slice_find(target, '/'));
-        if (target.len)
-            return target;
+        path = ferry_slice_find(target, '/');
+        query = ferry_slice_find(target, '?');
+        if (path < query)
+            return ferry_slice_from(target, path);
+        if (query < target.len) { /* "http://host?query": the path is "/" */
+            struct ferry_slice uri = ferry_slice_from(target, query);
+            char *text = ferry_session_alloc(s, uri.len + 1);
+
+            if (!text)
+                return FERRY_SLICE("/");
+            *text = '/';
+            memcpy(text + 1, uri.p, uri.len);
+            return ferry_slice(text, uri.len + 1);
+        }
     }
     return FERRY_SLICE("/");
 }
@@ -390,7 +403,7 @@ static struct ferry_slice value_of(const struct part *p, struct ferry_session *s
     case HOST:
         return without_port(ferry_session_host(s));
     case URI:
-        return uri_of(ferry_session_target(s));
+        return uri_of(s, ferry_session_target(s));
     case PATH:
         path = ferry_session_path(s);
         return path.len ? path : FERRY_SLICE("/");
@@ -468,6 +481,16 @@ static size_t one_slash(char *p, size_t n, bool within)
     return to;
 }
 
+/* An application is told all of them, joined. */
+static bool stands_often(const struct ferry_session *s, struct ferry_slice name)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < s->rq.nfields; i++)
+        n += ferry_slice_eq_nocase(s->rq.fields[i].name, name);
+    return n > 1;
+}
+
 int ferry_template_expand(const struct ferry_template *t, struct ferry_session *s,
                           const struct ferry_slice *groups, struct ferry_template_out *out)
 {
@@ -481,8 +504,11 @@ int ferry_template_expand(const struct ferry_template *t, struct ferry_session *
         return 0;
     }
     for (unsigned i = 0; i < t->nparts; i++) {
+        if (t->use == FERRY_TEMPLATE_KEY && t->parts[i].variable == FIELD &&
+            stands_often(s, t->parts[i].text))
+            return FERRY_ELIMIT;
         values[i] = value_of(&t->parts[i], s, groups);
-        n += room_for(t->parts[i].escape, values[i]);
+        n += room_for(t->parts[i].escape, values[i]) + (t->use == FERRY_TEMPLATE_KEY);
         if (n > FERRY_TEMPLATE_OUT_MAX)
             return FERRY_ELIMIT;
     }
@@ -493,6 +519,8 @@ int ferry_template_expand(const struct ferry_template *t, struct ferry_session *
         if (t->has_query && i == t->query_at)
             path_len = (size_t)(to - text);
         to = put(to, &t->parts[i], values[i]);
+        if (t->use == FERRY_TEMPLATE_KEY)
+            *to++ = '\0';
     }
     n = (size_t)(to - text);
     if (!t->has_query || t->query_at == t->nparts)

@@ -30,6 +30,9 @@
 
 enum ferry_template_use {
     FERRY_TEMPLATE_TEXT, /* a value: everything as it is */
+    /* What tells requests apart: with a NUL behind each part, so that different values never look
+     * the same. A field that stands more than once has no value here: FERRY_ELIMIT. */
+    FERRY_TEMPLATE_KEY,
     /* A path, as ferry_session_path is, and perhaps a query behind '?': variables in the query are
      * escaped, and two slashes of the path become one. */
     FERRY_TEMPLATE_PATH,

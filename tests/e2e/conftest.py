@@ -19,6 +19,7 @@ import pytest
 # A shell that starts the tests in the background has these ignored, and what is ignored is inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("FERRY_BUILD", "build")

@@ -178,6 +178,39 @@ def test_sites_by_name_and_files_that_are_tried(folder, root):
         assert s.at("unknown.test", "/").status == 404
 
 
+@needs_php
+def test_params_of_a_site_and_of_its_filters(folder, root):
+    with php_fpm(folder / "fpm", "pm.max_children=2") as (_, php), ending(Site(folder, f"""
+        application "php" {{ connect = "{php}" }}
+        site {{
+            listen = "127.0.0.1:0"
+            params {{ APP_ENV = production }}
+            route "*" {{
+                basic_params {{}}
+                map_header {{}}
+                file_endpoint {{ file = "{root}/tell.php" }}
+                call {{ application = php }}
+            }}
+        }}""")) as s:
+        said = s.json("/x", {"App-Env": "none"})
+        assert said["APP_ENV"] == "production" and said["REQUEST_URI"] == "/x"
+
+
+@needs_php
+@pytest.mark.parametrize("balance, used", [("hash", 1), ("sticky", 1), ("round-robin", 2)])
+def test_a_client_keeps_its_address(folder, root, balance, used):
+    """By default the key is the client's address."""
+    with php_fpm(folder / "fpm1", "env[WHO]=one") as (_, one), php_fpm(folder / "fpm2", "env[WHO]=two") as (_, two), \
+            ending(Site(folder, f"""
+            threads = 1
+            application many {{ connect = {{ "{one}", "{two}" }}  balance = {balance} }}
+            site {{
+                listen = "127.0.0.1:0"
+                route "*" {{ php {{ application = many  root = "{root}" }} }}
+            }}""")) as s:
+        assert len({s.json("/tell.php")["WHO"] for _ in range(20)}) == used
+
+
 def test_an_application_in_python(folder):
     program = folder / "app.py"
     program.write_text(PYTHON)

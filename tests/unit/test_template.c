@@ -187,11 +187,40 @@ static void locations(void **state)
         assert_string_equal(fill(FERRY_TEMPLATE_LOCATION, cases[i][0]), cases[i][1]);
 }
 
+/* Different values, one behind the other, must not look the same. */
+static void keys_tell_values_apart(void **state)
+{
+    static const char *const heads[] = {
+        "GET /pub/secret HTTP/1.1\r\nHost: a\r\nX: T\r\n\r\n",
+        "GET /secret HTTP/1.1\r\nHost: a\r\nX: T/pub\r\n\r\n",
+        "GET /pub/secret HTTP/1.1\r\nHost: a\r\nX: T\r\nx: U\r\n\r\n",
+    };
+    char buf[FERRY_TEMPLATE_WHY], keys[2][64];
+    struct ferry_template_out out;
+    struct ferry_template *t;
+    const char *why;
+
+    (void)state;
+    assert_int_equal(ferry_template_new("$http_x$uri", FERRY_TEMPLATE_KEY, 0, &t, buf, &why), 0);
+    for (int i = 0; i < 2; i++) {
+        fake_request(&fake, none, heads[i]);
+        assert_int_equal(ferry_template_expand(t, &fake.session, NULL, &out), 0);
+        assert_int_equal(out.text.len, 14);
+        memcpy(keys[i], out.text.p, out.text.len);
+    }
+    assert_memory_not_equal(keys[0], keys[1], 14);
+    fake_request(&fake, none, heads[2]);
+    assert_int_equal(ferry_template_expand(t, &fake.session, NULL, &out), FERRY_ELIMIT);
+    ferry_template_free(t);
+}
+
 static void targets_of_other_forms(void **state)
 {
     static const char *const cases[][2] = {
         {"http://other.example/x?y", "/x?y"},
         {"HTTP://other.example", "/"},
+        {"http://other.example?a=1&x=/public", "/?a=1&x=/public"},
+        {"http://other.example/a?x=/b", "/a?x=/b"},
         {"//evil.example/x", "//evil.example/x"},
         {"/x", "/x"},
     };
@@ -291,6 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_filled_in),     cmocka_unit_test(unknown_variables_are_refused),
         cmocka_unit_test(paths_and_their_queries), cmocka_unit_test(locations),
+        cmocka_unit_test(keys_tell_values_apart),  cmocka_unit_test(limits),
         cmocka_unit_test(targets_of_other_forms),  cmocka_unit_test(limits),
         cmocka_unit_test(groups_are_a_rewrites),   cmocka_unit_test(allocations_fail),
     };
