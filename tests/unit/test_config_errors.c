@@ -297,6 +297,8 @@ static void sites_that_are_none(void **state)
          "3: this route is never taken: '*' on line 2 fits all that '/' fits\n"},
         {"site { listen = :80\n route /a/* {}\n route /a/b/* {}\n}",
          "3: this route is never taken: '/a/*' on line 2 fits all that '/a/b/*' fits\n"},
+        {"site { listen = :80\n route /a/* {}\n route /a {}\n}",
+         "3: this route is never taken: '/a/*' on line 2 fits all that '/a' fits\n"},
         {"site { listen = :80\n route *.php {}\n route /a.php {}\n}",
          "3: this route is never taken: '*.php' on line 2 fits all that '/a.php' fits\n"},
         {"site { listen = :80\n route *.b {}\n route *.a.b {}\n}",
@@ -308,7 +310,7 @@ static void sites_that_are_none(void **state)
     (void)state;
     ALL_IS_SAID(cases);
     /* These do not stand in each other's way. */
-    ferry_config_free(good("site { listen = :80 route /a/b {} route /a/* {} route /a {}\n"
+    ferry_config_free(good("site { listen = :80 route /a/b {} route /a {} route /a/* {}\n"
                            "route /ab/* {} route *.php {} route *.ph {} route \"*\" {} }\n"
                            "site a { listen = :80 route / {} } site b { listen = :80 route / {} }\n"
                            "site a { listen = :81 route / {} }\n"));
