@@ -77,6 +77,7 @@ class App:
         self.resting = set()  # aborted, and not ended yet
         self.dead = False
         self.next_id = 0
+        self.last_id = None
         self.late = b""
         self.values = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
@@ -158,8 +159,11 @@ class App:
                 rid = self.next_id
             else:
                 rid = 0 if wrong("id-0") else 1
-                while rid in self.requests and not wrong("same-ids") or rid in self.resting and not wrong("id-of-aborted"):
+                # Not the last one: what an application says too late must not reach the next request.
+                while rid in self.requests and not wrong("same-ids") or rid in self.resting and not wrong("id-of-aborted") \
+                        or rid == self.last_id and not FAULTS - {"--keep", "--multiplex", "--asks"}:
                     rid += 1
+            self.last_id = rid
             q = queue.Queue()
             if self.late:
                 q.put((STDOUT, self.late))
