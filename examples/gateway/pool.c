@@ -20,6 +20,7 @@ int main(int argc, char **argv)
 
     if (argc != 4 || !chain) {
         fprintf(stderr, "usage: %s LISTEN PHP DIR\n", argv[0]);
+        ferry_filters_free(chain);
         return 64;
     }
     pool.address = argv[2];

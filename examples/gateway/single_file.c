@@ -11,6 +11,7 @@ int main(int argc, char **argv)
 
     if (argc != 4 || !chain) {
         fprintf(stderr, "usage: %s LISTEN PHP FILE\n", argv[0]);
+        ferry_filters_free(chain);
         return 64;
     }
     if (ferry_client_new(&(struct ferry_client_opts){FERRY_CLIENT_OPTS_SIZE, .address = argv[2]},

@@ -23,6 +23,7 @@ int main(int argc, char **argv)
 
     if (argc != 5 || !chain) {
         fprintf(stderr, "usage: %s LISTEN AUTHORIZER PHP DIR\n", argv[0]);
+        ferry_filters_free(chain);
         return 64;
     }
     authorizer = client(argv[2]);

@@ -21,11 +21,16 @@ struct rewrite {
 static int run(struct ferry_session *s, void *filter, void *local)
 {
     const struct rewrite *r = filter;
-    struct ferry_slice path = ferry_session_path(s), groups[FERRY_TEMPLATE_GROUPS];
-    regmatch_t at[FERRY_TEMPLATE_GROUPS] = {{0, (regoff_t)path.len}};
+    /* A copy, since expressions are held against strings. A path holds no NUL. */
+    struct ferry_slice path = ferry_session_copy(s, ferry_session_path(s));
+    struct ferry_slice groups[FERRY_TEMPLATE_GROUPS];
+    regmatch_t at[FERRY_TEMPLATE_GROUPS];
     struct ferry_template_out to;
-    int err = regexec(local, path.len ? path.p : "", FERRY_TEMPLATE_GROUPS, at, REG_STARTEND);
+    int err;
 
+    if (!path.p)
+        return -ENOMEM;
+    err = regexec(local, path.p, FERRY_TEMPLATE_GROUPS, at, 0);
     if (err == REG_NOMATCH)
         return FERRY_STEP_NEXT;
     if (err)

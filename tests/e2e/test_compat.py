@@ -7,9 +7,9 @@ import hashlib
 
 import pytest
 
-from conftest import BUILD, IO, Client, needs_php_fpm, wait_until
+from conftest import BUILD, Client, needs_php_fpm, wait_until
 from phpsite import in_threads, php_fpm
-from test_gateway_programs import Program
+from test_gateway_programs import SETTINGS, Program
 from test_supervise import PYTHON
 
 INDEX = """<?php header("X-Hello: 1", false); header("X-Hello: 2", false); header("X-Foo: 3", false); header("X-Foo: 4", false);
@@ -24,7 +24,7 @@ needs_php = needs_php_fpm
 
 class Site(Program):
     def __init__(self, folder, text):
-        (folder / "ferry.conf").write_text(f"io = {IO or 'auto'}\n{text}")
+        (folder / "ferry.conf").write_text(SETTINGS + text)
         super().__init__(folder, [str(BUILD / "ferry"), "run", "-c", str(folder / "ferry.conf")])
 
     def at(self, host, target):
