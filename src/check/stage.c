@@ -135,10 +135,13 @@ static void take_connection(struct ferry_stage *s)
 
 /* -- bytes ------------------------------------------------------------------------------------ */
 
-/* What is there to read: false at the end of it, with *reset. */
+/*
+ * Some of what is there to read: false at the end of it, with *reset. Not all: from a peer that
+ * sends as fast as it is read, a case would hear the whole body before it could stop listening.
+ */
 static bool take_in(int fd, struct ferry_bytes *in, bool *reset)
 {
-    for (;;) {
+    for (int i = 0; i < 4; i++) {
         char *to = ferry_bytes_reserve(in, 65536);
         ssize_t n = to ? recv(fd, to, 65536, 0) : 0;
 
@@ -153,6 +156,7 @@ static bool take_in(int fd, struct ferry_bytes *in, bool *reset)
         *reset = n < 0;
         return false;
     }
+    return true;
 }
 
 /* What can be sent: false when nobody takes it any more. */
