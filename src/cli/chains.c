@@ -78,10 +78,6 @@ static int add_filter(struct ferry_chains *c, const struct ferry_config *conf,
 
     if (!values)
         return no_memory();
-    if (!kind->add) {
-        free(values);
-        return complain(&f->place, kind->name, ": this filter is not built in", FERRY_EUSAGE);
-    }
     for (unsigned i = 0; i < kind->nargs; i++) {
         values[i] = f->values[i];
         if (kind->args[i].type == FERRY_ARG_CLIENT && f->applications)

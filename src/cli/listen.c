@@ -44,22 +44,6 @@ static void tell_guards(const struct ferry_listening *l, bool there)
         ferry_engine_tell_guards(l->addr.un.sun_path, there);
 }
 
-/* One for each thread beside the first. */
-static int open_others(struct ferry_listening *l, unsigned threads)
-{
-    int r = 0;
-
-    if (!is_tcp(&l->addr) || threads <= l->nfds)
-        return 0;
-    r = ferry_listen_share(l->fds[0]);
-    while (r >= 0 && l->nfds < threads) {
-        r = ferry_listen(&l->bound, &(struct ferry_listen_opts){.reuseport = true});
-        if (r >= 0)
-            l->fds[l->nfds++] = r;
-    }
-    return r < 0 ? r : 0;
-}
-
 static int open_listener(struct ferry_listening *l, unsigned threads)
 {
     int r = ferry_listen(&l->addr, &(struct ferry_listen_opts){.mode = UNIX_MODE});
@@ -71,7 +55,9 @@ static int open_listener(struct ferry_listening *l, unsigned threads)
     tell_guards(l, true);
     /* Port 0 has become a port, and fd:N an address. */
     r = ferry_addr_local(l->fds[0], &l->bound);
-    return r < 0 ? r : open_others(l, threads);
+    if (r == 0 && is_tcp(&l->addr))
+        l->nfds += ferry_listen_beside(l->fds[0], &l->bound, l->fds + 1, threads - 1, &r);
+    return r;
 }
 
 static int complain(const struct ferry_engine *e, const struct ferry_addr *a, int err)

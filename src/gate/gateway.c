@@ -352,16 +352,14 @@ static int open_sockets(struct listener *l, const struct ferry_addr *addr, unsig
         return r;
     l->fds[0] = r;
     r = ferry_addr_local(l->fds[0], &l->bound);
-    if (r >= 0 && tcp && threads > 1)
-        r = ferry_listen_share(l->fds[0]);
-    for (unsigned i = 1; r >= 0 && i < threads; i++) {
-        r = tcp ? ferry_listen(&l->bound, &(struct ferry_listen_opts){.reuseport = true})
-                : fcntl(l->fds[0], F_DUPFD_CLOEXEC, 3);
-        l->fds[i] = r;
-        r = r == -1 ? -errno : r;
+    if (r == 0 && tcp)
+        ferry_listen_beside(l->fds[0], &l->bound, l->fds + 1, threads - 1, &r);
+    for (unsigned i = 1; r == 0 && !tcp && i < threads; i++) {
+        l->fds[i] = fcntl(l->fds[0], F_DUPFD_CLOEXEC, 3);
+        r = l->fds[i] < 0 ? -errno : 0;
     }
     ferry_addr_format(&l->bound, l->text, sizeof l->text);
-    return r < 0 ? r : 0;
+    return r;
 }
 
 static int open_listeners(struct ferry_gateway *g, char *why, size_t cap)

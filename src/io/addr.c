@@ -457,6 +457,23 @@ int ferry_listen_share(int fd)
     return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
 }
 
+unsigned ferry_listen_beside(int first, const struct ferry_addr *bound, int *fds, unsigned n,
+                             int *err)
+{
+    unsigned opened = 0;
+
+    *err = n ? ferry_listen_share(first) : 0;
+    while (*err == 0 && opened < n) {
+        int fd = ferry_listen(bound, &(struct ferry_listen_opts){.reuseport = true});
+
+        if (fd < 0)
+            *err = fd;
+        else
+            fds[opened++] = fd;
+    }
+    return opened;
+}
+
 pid_t ferry_listen_owner(const struct ferry_addr *a)
 {
     struct ucred who = {0};

@@ -75,6 +75,14 @@ int ferry_listen(const struct ferry_addr *, const struct ferry_listen_opts *);
 FERRY_MUST_CHECK
 int ferry_listen_share(int fd);
 
+/*
+ * Opens n more listeners beside one of TCP that listens at `bound`, which is shared from then on:
+ * so that each thread has a socket of its own. How many were opened, into fds; fewer than n when
+ * the system refused one, and *err says why (else 0).
+ */
+unsigned ferry_listen_beside(int first, const struct ferry_addr *bound, int *fds, unsigned n,
+                             int *err);
+
 /* The process that began to listen on a unix socket, if somebody answers there and the kernel
  * knows: else 0. */
 pid_t ferry_listen_owner(const struct ferry_addr *);
