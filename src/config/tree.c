@@ -400,17 +400,22 @@ static int check_include(struct ferry__reader *r, const struct ferry__config_fil
     return 0;
 }
 
+static const char *why_not_read(int err)
+{
+    return err == -EFBIG    ? "it is larger than 1 MiB"
+           : err == -EINVAL ? "it is no regular file"
+                            : strerror(-err);
+}
+
 static int cannot_read(struct ferry__reader *r, const struct ferry__config_file *parent,
                        struct ferry_config_place at, const char *name, int err)
 {
     if (err == -ENOMEM || !parent)
         r->err = err;
     if (!parent)
-        ferry__reader_say(r, at, "cannot be read: %s",
-                          err == -EFBIG ? "it is larger than 1 MiB" : strerror(-err));
+        ferry__reader_say(r, at, "cannot be read: %s", why_not_read(err));
     else if (err != -ENOMEM)
-        ferry__reader_say(r, at, "'%s' cannot be read: %s", name,
-                          err == -EFBIG ? "it is larger than 1 MiB" : strerror(-err));
+        ferry__reader_say(r, at, "'%s' cannot be read: %s", name, why_not_read(err));
     return err;
 }
 

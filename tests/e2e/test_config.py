@@ -81,6 +81,14 @@ def test_included_files_are_named(file):
     assert config("check", file).returncode == 0
 
 
+def test_a_pipe_is_not_waited_for_as_an_included_file(file):
+    os.mkfifo(file.parent / "pipe")
+    file.write_text("include pipe\n" + GOOD)
+    p = config("check", file)
+    assert p.returncode == 78
+    assert p.stderr == f"ferry: {file}:1: '{file.parent}/pipe' cannot be read: it is no regular file\n"
+
+
 def test_many_files_and_the_worst_counts(file):
     bad, none = file.parent / "bad", file.parent / "none"
     bad.write_text("site {\n")
