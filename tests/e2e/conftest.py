@@ -4,6 +4,7 @@
 FERRY_BUILD names the folder build/ferry lies in, FERRY_IO the value for --io.
 """
 import atexit
+import contextlib
 import os
 import pathlib
 import re
@@ -190,6 +191,23 @@ class Client:
             return True
         except TimeoutError:
             return False
+
+
+def alive(pid):
+    """Does it still run? A zombie does not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def open_files(pid):
+    """What each of its descriptors is, by its number; but for those that it closes meanwhile."""
+    files = {}
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            files[int(fd.name)] = os.readlink(fd)
+    return files
 
 
 def children_of(pid):

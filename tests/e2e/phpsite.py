@@ -143,14 +143,6 @@ def pattern_sha256(n):
 
 # -- processes ---------------------------------------------------------------------------------------------------------
 
-def alive(pid):
-    """Does it still run? A zombie does not."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def memory(pid, what):
     """VmRSS or VmHWM in bytes."""
     return int(re.search(rf"^{what}:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]) * 1024
@@ -239,6 +231,6 @@ def site(request):
             yield Site(request.param, root, ferry, scratch)
 
 
-__all__ = ["IO", "MIB", "NOBODY", "PHP", "SANITIZED", "SCRIPTS", "Site", "alive", "bounded_memory", "each_php", "end_well",
+__all__ = ["IO", "MIB", "NOBODY", "PHP", "SANITIZED", "SCRIPTS", "Site", "bounded_memory", "each_php", "end_well",
            "find", "in_threads", "make_site", "memory", "need", "pattern", "pattern_sha256", "php_fpm", "serving",
            "short_folder", "site"]

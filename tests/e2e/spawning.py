@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 
-from conftest import BUILD, have, wait_until
+from conftest import BUILD, alive, have, wait_until
 
 FERRY = str(BUILD / "ferry")
 HELLO = str(BUILD / "examples" / "hello")
@@ -28,12 +28,6 @@ def stat(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return None
-
-
-def alive(pid):
-    """A zombie is not."""
-    fields = stat(pid)
-    return bool(fields) and fields[0] not in "ZX"
 
 
 def session(pid):
@@ -57,16 +51,6 @@ def comm(pid):
         return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return None
-
-
-def fds(pid):
-    out = {}
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            out[int(fd.name)] = os.readlink(fd)
-        except OSError:
-            pass
-    return out
 
 
 def status(pid):

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import BUILD, IO, wait_until
+from conftest import BUILD, IO, open_files, wait_until
 from fakeapp import STDIN
 from fcgi_client import Fcgi
 
@@ -145,13 +145,7 @@ def launch(run, fds, *args, count=None, pid=0, **kw):
 
 
 def sockets_of(pid):
-    found = []
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.append(os.readlink(fd))
-        except FileNotFoundError:  # closed meanwhile
-            pass
-    return [name for name in found if name.startswith("socket:")]
+    return [name for name in open_files(pid).values() if name.startswith("socket:")]
 
 
 def test_systemds_sockets_are_served(run, folder):

@@ -11,18 +11,10 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, Client, children_of, name_of, needs_php_cgi, wait_until
+from conftest import BUILD, Client, alive, children_of, name_of, needs_php_cgi, open_files, wait_until
 
 FERRY = str(BUILD / "ferry")
 APP = pathlib.Path(__file__).with_name("little_app.py")
-
-
-def alive(pid):
-    """A zombie is not."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def zombies(pid):
@@ -111,15 +103,7 @@ def get(c, target):
 
 # -- what the processes have -------------------------------------------------------------------------------------------
 
-def fds(pid):
-    out = {}
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            out[int(fd.name)] = os.readlink(fd)
-    return out
-
-
-def open_files(pid):
+def files_max(pid):
     m = re.search(r"Max open files +(\d+) +(\d+)", pathlib.Path(f"/proc/{pid}/limits").read_text())
     return int(m[1]), int(m[2])
 
@@ -130,26 +114,26 @@ def test_the_application_gets_what_it_needs_and_no_more(app, folder):
                     program=script(folder, "exec sleep 1000"))
     pid = app_pid(ferry)
     wait_until(lambda: "sleep" in pathlib.Path(f"/proc/{pid}/comm").read_text())
-    has = fds(pid)
+    has = open_files(pid)
     assert sorted(has) == [0, 1, 2]
     assert has[0].startswith("socket:") and has[1].startswith("pipe:") and has[2].startswith("pipe:")
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     assert re.search(r"SigBlk:\t0+\n", status) and re.search(r"SigIgn:\t0+\n", status)
-    assert open_files(pid) == open_files(os.getpid())
+    assert files_max(pid) == files_max(os.getpid())
     assert (ferry.place / os.listdir(ferry.place)[0] / "app.sock").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_worker_has_its_own_and_all_descriptors_it_may(app):
     ferry = app("--threads", 2)
     worker, pid = ferry.worker(), app_pid(ferry)
-    assert fds(pid)[0] not in fds(worker).values(), "the application's listener"
-    assert fds(pid)[2] not in fds(worker).values(), "the application's stderr"
-    mine, theirs = fds(worker), fds(ferry.master())
+    assert open_files(pid)[0] not in open_files(worker).values(), "the application's listener"
+    assert open_files(pid)[2] not in open_files(worker).values(), "the application's stderr"
+    mine, theirs = open_files(worker), open_files(ferry.master())
     shared = {v for fd, v in mine.items() if fd > 2 and not v.startswith("anon_inode")} & set(theirs.values())
     assert all(v.startswith("socket:") for v in shared) and len(shared) == 2  # the listeners, one for each thread
-    soft, hard = open_files(worker)
+    soft, hard = files_max(worker)
     assert soft == hard
-    assert open_files(ferry.master()) == open_files(os.getpid())
+    assert files_max(ferry.master()) == files_max(os.getpid())
 
 
 # -- an orderly end ----------------------------------------------------------------------------------------------------

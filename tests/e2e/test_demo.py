@@ -11,8 +11,8 @@ import time
 import zlib
 
 import pytest
-from conftest import BUILD, wait_until
-from phpsite import MIB, alive, bounded_memory, in_threads, pattern, serving, short_folder
+from conftest import BUILD, alive, open_files, wait_until
+from phpsite import MIB, bounded_memory, in_threads, pattern, serving, short_folder
 
 DEMO = BUILD / "examples" / "demo"
 
@@ -134,7 +134,7 @@ def program_of(ferry):
 
 def run_folder(ferry):
     """The folder with the program's socket, from what its master has mapped to the listening socket."""
-    fds = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{program_of(ferry)}/fd").iterdir()]
+    fds = open_files(program_of(ferry)).values()
     for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
         field = line.split()
         if f"socket:[{field[6]}]" in fds and len(field) > 7 and field[3] == "00010000":

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """examples/upload behind `ferry serve`: forms as curl, browsers and people with bad intentions send them."""
 import html
-import os
 import pathlib
 import re
 import shutil
@@ -9,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BUILD, wait_until
+from conftest import BUILD, open_files, wait_until
 from phpsite import MIB, SANITIZED, in_threads, serving, short_folder
 
 UPLOAD = BUILD / "examples" / "upload"
@@ -214,7 +213,7 @@ def test_clients_that_leave_leave_nothing_behind(site):
     pid = next(p for p in site.children() if pathlib.Path(f"/proc/{p}/exe").resolve().name == "upload")
 
     def files():
-        return sum("(deleted)" in os.readlink(f) for f in pathlib.Path(f"/proc/{pid}/fd").iterdir() if f.is_symlink())
+        return sum("(deleted)" in name for name in open_files(pid).values())
 
     for _ in range(10):
         with site.client() as c:

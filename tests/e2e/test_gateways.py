@@ -10,7 +10,7 @@ import time
 
 import gateways
 import pytest
-from conftest import BUILD, IO, ROOT, Client, wait_until
+from conftest import BUILD, IO, ROOT, Client, open_files, wait_until
 
 MIB = 1 << 20
 CLIENTS, REQUESTS = 64, 10_000
@@ -66,8 +66,8 @@ class Front:
 
     def connections(self):
         """How many connections the application has."""
-        fds = pathlib.Path(f"/proc/{self.app.process.pid}/fd").iterdir()
-        return sum(os.readlink(fd).startswith("socket:") for fd in fds) - 1  # the listener
+        files = open_files(self.app.process.pid).values()
+        return sum(name.startswith("socket:") for name in files) - 1  # the listener
 
     def said(self):
         return self.gateway.output() + (self.app.output() if self.app else "")

@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, Client, children_of, wait_until
-from phpsite import PHP, alive, each_php, in_threads, make_site, need, pattern, php_fpm, serving
+from conftest import BUILD, Client, alive, children_of, open_files, wait_until
+from phpsite import PHP, each_php, in_threads, make_site, need, pattern, php_fpm, serving
 
 
 def php_of(ferry):
@@ -24,7 +24,7 @@ def php_of(ferry):
 
 def socket_path(pid):
     """The path of the unix socket that a process listens on."""
-    inodes = {os.readlink(fd)[8:-1] for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir() if "socket:" in os.readlink(fd)}
+    inodes = {name[8:-1] for name in open_files(pid).values() if name.startswith("socket:")}
     for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]:
         field = line.split()
         if field[6] in inodes and len(field) > 7 and field[3] == "00010000":

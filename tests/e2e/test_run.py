@@ -264,6 +264,30 @@ def test_applications_that_did_not_change_keep_their_processes(run, folder):
     assert ferry.at("/a/").body == ferry.at("/b/").body == b"hello, ferry"
 
 
+def test_a_reload_while_one_waits_for_its_applications(run):
+    text = ('application a {{ spawn = {{ {app} }} env {{ X = x{n} }} }}\n'
+            'site {{ listen = "127.0.0.1:0"\n route "/{n}" {{ application a {{}} }} }}\n')
+    ferry = run(text.format(app=HELLO, n=0))
+    for n in (1, 2):  # a program that was just started is waited for, so the second comes meanwhile
+        ferry.write(text.format(app=HELLO, n=n))
+        ferry.process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+    wait_until(lambda: ferry.at("/2").status == 200, 60)
+    wait_until(lambda: ferry.err.count("in force") == 2, 60)
+    ferry.reload(text.format(app=HELLO, n=3))  # and there are reloads after it
+    assert ferry.at("/3").status == 200
+
+
+def test_a_reload_that_fails_takes_no_connections_along(run, site):
+    """The sockets of threads that never come must not be there: the kernel would give them connections."""
+    text = f'site {{ listen = "127.0.0.1:0" root = {site}\n route * {{ files {{}} }} }}\n'
+    ferry = run(text)
+    ferry.conf.write_text(f"io = {IO}\nthreads = 8\napplication x {{ spawn = /no/such/program }}\n{text}")
+    ferry.reload(said="stays as it was")
+    for _ in range(40):
+        assert ferry.at("/a.txt").status == 200
+
+
 @pytest.mark.parametrize("keep", [False, True], ids=["connections", "kept"])
 def test_no_request_fails_in_100_reloads(run, site, hello, keep):
     text = ('application a {{ connect = "{}" }}\nsite {{ listen = "127.0.0.1:0" root = {} server-name = n{}\n'
@@ -355,15 +379,19 @@ def test_applications_become_users_of_their_own(run, site):
 group = nogroup
 application php {{ spawn-php = auto chdir = {site} user = www-data }}
 application app {{ spawn = {{ {HELLO} }} user = daemon }}
+application heir {{ spawn = {{ {HELLO} }} }}
 site {{ listen = "127.0.0.1:0" root = {site}
     route "/app/*" {{ application app {{}} }}
+    route "/heir/*" {{ application heir {{}} }}
     route * {{ php php {{}} files {{}} }} }}
 ''')
     uid, gid = (int(subprocess.check_output(["id", f"-{x}", "www-data"])) for x in "ug")
     assert ferry.at("/me.php").text == f"{uid} {gid}"
     assert ferry.at("/app/").body == b"hello, ferry"
-    hello = [p for p in ferry.children() if name_of(p) == "hello"]
-    assert len(hello) == 1 and status_of(hello[0])["Uid"][0] != "0"
+    assert ferry.at("/heir/").body == b"hello, ferry"
+    users = {status_of(p)["Uid"][0] for p in ferry.children() if name_of(p) == "hello"}
+    # One that names nobody is not root, but what the workers are.
+    assert users == {subprocess.check_output(["id", "-u", name], text=True).strip() for name in ("daemon", "nobody")}
 
 
 @root_only

@@ -13,8 +13,8 @@ import threading
 import time
 
 import pytest
-from conftest import have, wait_until
-from spawning import (FERRY, HELLO, ROOT, SPAWN_FCGI, alive, answers, ask, children, comm, connect, environment, fds, free_port, run, script,
+from conftest import alive, have, open_files, wait_until
+from spawning import (FERRY, HELLO, ROOT, SPAWN_FCGI, answers, ask, children, comm, connect, environment, free_port, run, script,
                       session, status, stop)
 
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root")
@@ -57,7 +57,7 @@ def test_a_program_behind_a_unix_socket(spawn, start, folder):
     assert time.monotonic() - begin < 2
     assert b"ello" in ask(folder / "s")
     assert session(pid) == pid and os.getpgid(pid) == pid
-    has = fds(pid)
+    has = open_files(pid)
     assert has[0].startswith("socket:") and has[1] == has[2] == "/dev/null"
     assert os.readlink(f"/proc/{pid}/cwd") == str(folder)
 
@@ -86,7 +86,7 @@ def test_several_processes_and_their_pid_file(spawn, start, folder):
     pids = start(spawn, "-s", folder / "s", "-F", "3", "-P", folder / "pid", "--", HELLO, n=3, umask=0o022)
     assert (folder / "pid").read_text() == "\n".join(map(str, pids))
     assert (folder / "pid").stat().st_mode & 0o7777 == 0o644
-    assert len({fds(p)[0] for p in pids}) == 1
+    assert len({open_files(p)[0] for p in pids}) == 1
 
 
 @both
@@ -349,7 +349,7 @@ def test_nothing_else_is_inherited(start, folder):
     with open(folder / "leak", "wb") as leak:
         pid, = start(SPAWN, "-s", folder / "s", "--", "/bin/sleep", "100", pass_fds=[leak.fileno()], preexec_fn=ignore,
                      env={**os.environ, "NOTIFY_SOCKET": "/x", "LISTEN_FDS": "1"})
-    assert sorted(fds(pid)) == [0, 1, 2]
+    assert sorted(open_files(pid)) == [0, 1, 2]
     seen = status(pid)
     assert int(seen["SigBlk"], 16) == 0 and int(seen["SigIgn"], 16) == 0
     assert "NOTIFY_SOCKET" not in environment(pid) and "LISTEN_FDS" not in environment(pid)

@@ -15,8 +15,8 @@ import threading
 import time
 
 import pytest
-from conftest import have, wait_until
-from spawning import (FERRY, HELLO, ROOT, alive, answers, ask, children, comm, connect, environment, fds, free_port, run,
+from conftest import alive, children_of, have, open_files, wait_until
+from spawning import (FERRY, HELLO, ROOT, answers, ask, children, comm, connect, environment, free_port, run,
                       script, status)
 
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root")
@@ -55,10 +55,6 @@ class Supervisor:
     def stop(self, sig=signal.SIGTERM, seconds=20):
         self.send(sig)
         return self.process.wait(seconds)
-
-
-def children_of(pid):
-    return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture
@@ -142,8 +138,8 @@ def test_it_says_where_it_listens_when_it_is_ready(supervise):
     programs = s.programs()
     assert len(programs) == 3 and {comm(p) for p in programs} == {"hello"}
     for pid in programs:
-        assert os.getpgid(pid) == pid and sorted(fds(pid))[:3] == [0, 1, 2]
-    assert len({fds(p)[0] for p in programs}) == 1
+        assert os.getpgid(pid) == pid and sorted(open_files(pid))[:3] == [0, 1, 2]
+    assert len({open_files(p)[0] for p in programs}) == 1
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
@@ -283,7 +279,7 @@ def test_a_socket_that_is_given_stays(supervise, folder):
 
 
 def test_the_first_one_on_demand(supervise):
-    s = supervise("--processes", "0:2", "--idle-timeout", "1", "--", HELLO)
+    s = supervise("--processes", "0:1", "--idle-timeout", "1", "--", HELLO)
     assert s.programs() == []
     assert b"ello" in ask(s.folder / "s")
     assert len(s.programs()) == 1
