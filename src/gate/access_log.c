@@ -108,6 +108,8 @@ void ferry_access_buf_init(struct ferry_access_buf *b, struct ferry_access_log *
     b->len = 0;
     b->due_ms = 0;
     b->dropped = 0;
+    b->written = false;
+    b->err = 0;
     b->stamp_s = INT64_MIN;
     b->stamp_len = 0;
 }
@@ -128,7 +130,43 @@ int ferry_access_buf_flush(struct ferry_access_buf *b, uint64_t now_ms)
     b->len -= from;
     memmove(b->data, b->data + from, b->len);
     b->due_ms = now_ms + FERRY_ACCESS_BUF_KEEP_MS;
+    b->err = err;
+    b->written = err == 0;
     return err;
+}
+
+enum ferry_access_news ferry_access_buf_news(struct ferry_access_buf *b, uint64_t now_ms,
+                                             uint64_t *lost)
+{
+    struct ferry_access_log *log = b->log;
+    uint64_t since = atomic_load_explicit(&log->losing_ms, memory_order_relaxed);
+    bool written = b->written;
+
+    b->written = false;
+    if (b->dropped) {
+        atomic_fetch_add(&log->lost, b->dropped);
+        b->dropped = 0;
+        since = 0;
+        return atomic_compare_exchange_strong(&log->losing_ms, &since, now_ms ? now_ms : 1)
+                   ? FERRY_ACCESS_LOSING
+                   : FERRY_ACCESS_NO_NEWS;
+    }
+    if (since == 0 || !written || now_ms < since + FERRY_ACCESS_LOSING_MS ||
+        !atomic_compare_exchange_strong(&log->losing_ms, &since, 0))
+        return FERRY_ACCESS_NO_NEWS;
+    *lost = atomic_exchange(&log->lost, 0);
+    return FERRY_ACCESS_RESUMED;
+}
+
+uint64_t ferry_access_buf_end(struct ferry_access_buf *b, uint64_t now_ms)
+{
+    if (b->len)
+        (void)ferry_access_buf_flush(b, now_ms);
+    for (size_t i = 0; i < b->len; i++)
+        b->dropped += b->data[i] == '\n';
+    atomic_fetch_add(&b->log->lost, b->dropped);
+    b->len = b->dropped = 0;
+    return atomic_exchange(&b->log->lost, 0);
 }
 
 static bool is_plain(char c)

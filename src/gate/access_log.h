@@ -2,6 +2,7 @@
 #ifndef FERRY_GATE_ACCESS_LOG_H
 #define FERRY_GATE_ACCESS_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -73,7 +74,9 @@ struct ferry_access {
 struct ferry_access_log {
     int fd; /* -1: off */
     bool terminal;
-    char *path; /* of a file, else NULL */
+    char *path;                 /* of a file, else NULL */
+    _Atomic uint64_t lost;      /* lines that no one was told about */
+    _Atomic uint64_t losing_ms; /* since when lines are lost; 0: none are */
 };
 
 /*
@@ -100,7 +103,9 @@ struct ferry_access_buf {
     struct ferry_access_log *log;
     size_t len;
     uint64_t due_ms;  /* when `data` is to be written */
-    uint64_t dropped; /* lines lost because they could not be written */
+    uint64_t dropped; /* lines lost because they could not be written, since news were asked for */
+    bool written;     /* since then, all that waited was written */
+    int err;          /* of the last write: 0 or -errno */
     int64_t stamp_s;
     size_t stamp_len;
     char stamp[40]; /* of that second */
@@ -125,5 +130,21 @@ static inline uint64_t ferry_access_buf_due(const struct ferry_access_buf *b)
 
 /* Writes what waits: 0, or -errno when some still does. */
 int ferry_access_buf_flush(struct ferry_access_buf *, uint64_t now_ms);
+
+#define FERRY_ACCESS_LOSING_MS 10000
+
+/*
+ * What the operator is to be told, asked after lines were added or written. LOSING: a line was
+ * lost, for the reason in `err`. RESUMED: lines are written again, `*lost` were lost. Each comes to
+ * one of the threads that share the log, and there are FERRY_ACCESS_LOSING_MS between the two, so
+ * that a log that comes and goes says no more than that.
+ */
+enum ferry_access_news { FERRY_ACCESS_NO_NEWS, FERRY_ACCESS_LOSING, FERRY_ACCESS_RESUMED };
+enum ferry_access_news ferry_access_buf_news(struct ferry_access_buf *, uint64_t now_ms,
+                                             uint64_t *lost);
+
+/* The last of a thread: writes what can be written. How many lines of the log were lost and not
+ * told about. */
+uint64_t ferry_access_buf_end(struct ferry_access_buf *, uint64_t now_ms);
 
 #endif

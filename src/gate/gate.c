@@ -6,6 +6,7 @@
 #include "gate/gate.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #include "files/date.h"
 #include "gate/internal.h"
 #include "io/addr.h"
+
+#define ACCESS_AGAIN_MS 1000
 
 struct ferry__door {
     struct ferry_listener listener;
@@ -77,18 +80,64 @@ void ferry__gate_name(struct ferry__gate_conn *c)
     }
 }
 
-/* What cannot be written now (a full pipe) is tried again with the next lines. */
+static const char *name_of(const struct ferry_access_log *log)
+{
+    return log->path ? log->path : "on stderr";
+}
+
+static void tell_news(struct ferry_gate_thread *t, struct ferry_access_buf *b)
+{
+    uint64_t lost = 0;
+
+    switch (ferry_access_buf_news(b, ferry_loop_now(t->loop), &lost)) {
+    case FERRY_ACCESS_LOSING:
+        ferry__gate_log(t, FERRY_GATE_ERROR, "lines of the access log %s are lost: %s",
+                        name_of(b->log), ferry_strerror(b->err));
+        break;
+    case FERRY_ACCESS_RESUMED:
+        ferry__gate_log(t, FERRY_GATE_ERROR,
+                        "lines of the access log %s are written again: %" PRIu64 " were lost",
+                        name_of(b->log), lost);
+        break;
+    case FERRY_ACCESS_NO_NEWS:
+        break;
+    }
+}
+
+/* What cannot be written now (a full pipe) is tried again: with the next lines, or when no line
+ * comes a while later. */
 static void flush_access(struct ferry_timer *timer)
 {
     struct ferry_gate_thread *t = ferry_container(timer, struct ferry_gate_thread, access_timer);
+    uint64_t now = ferry_loop_now(t->loop);
 
-    for (unsigned i = 0; i < t->gate->nlogs; i++)
-        if (t->access[i].len)
-            ferry_access_buf_flush(&t->access[i], ferry_loop_now(t->loop));
+    for (unsigned i = 0; i < t->gate->nlogs; i++) {
+        struct ferry_access_buf *b = &t->access[i];
+
+        if (b->len || b->log->losing_ms)
+            ferry_access_buf_flush(b, now);
+        tell_news(t, b);
+        if ((b->len || b->log->losing_ms) && now + ACCESS_AGAIN_MS < timer->at_ms)
+            ferry_timer_set(t->loop, timer, now + ACCESS_AGAIN_MS);
+    }
 }
 
-void ferry__gate_accessed(struct ferry_gate_thread *t, const struct ferry_access_buf *b)
+static void end_access(struct ferry_gate_thread *t)
 {
+    for (unsigned i = 0; i < t->gate->nlogs; i++) {
+        struct ferry_access_buf *b = &t->access[i];
+        uint64_t lost = ferry_access_buf_end(b, ferry_loop_now(t->loop));
+
+        if (lost)
+            ferry__gate_log(t, FERRY_GATE_ERROR,
+                            "at the end %" PRIu64 " lines of the access log %s were lost: %s", lost,
+                            name_of(b->log), ferry_strerror(b->err));
+    }
+}
+
+void ferry__gate_accessed(struct ferry_gate_thread *t, struct ferry_access_buf *b)
+{
+    tell_news(t, b);
     if (b->len && ferry_access_buf_due(b) < t->access_timer.at_ms)
         ferry_timer_set(t->loop, &t->access_timer, ferry_access_buf_due(b));
 }
@@ -203,7 +252,8 @@ static void maybe_drained(struct ferry_gate_thread *t)
         return;
     t->drained = NULL;
     ferry_timer_stop(&t->linger);
-    flush_access(&t->access_timer);
+    ferry_timer_stop(&t->access_timer);
+    end_access(t);
     ferry_session_thread_close(&t->session, drained, t->drained_arg);
 }
 

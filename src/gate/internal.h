@@ -175,6 +175,6 @@ void ferry__gate_name(struct ferry__gate_conn *);
 /* The thread's part of a site's access log; NULL: it has none. And: a line was added to it. */
 struct ferry_access_buf *ferry__gate_access(struct ferry_gate_thread *,
                                             const struct ferry_gate_site *);
-void ferry__gate_accessed(struct ferry_gate_thread *, const struct ferry_access_buf *);
+void ferry__gate_accessed(struct ferry_gate_thread *, struct ferry_access_buf *);
 
 #endif

@@ -528,6 +528,38 @@ def test_an_access_log_that_cannot_be_written_is_named(hello, folder):
                                                                 folder / "no" / "log")
 
 
+def test_lines_that_a_full_device_does_not_take_are_told_once(serve, hello):
+    """And how many, at the end: all of them, for no request of these is in the log."""
+    ferry = serve("-a", hello, "--access-log", "/dev/full", "--threads", 1)
+    with ferry.client() as c:
+        for i in range(600):
+            assert c.request("GET", f"/{i}").status == 200
+    said = "lines of the access log /dev/full are lost: No space left on device"
+    wait_until(lambda: said in ferry.err)
+    assert ferry.stop() == 0
+    assert ferry.err.count(said) == 1
+    assert "at the end 600 lines of the access log /dev/full were lost: No space left on device" in ferry.err
+    assert ferry.err.count("/dev/full") == 2
+
+
+def test_lines_that_a_reader_leaves_are_told_with_their_number_when_they_go_again(serve, hello, folder):
+    log = folder / "log.pipe"
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    ferry = serve("-a", hello, "--access-log", log, "--threads", 1)
+    os.close(reader)
+    with ferry.client() as c:
+        for i in range(600):
+            assert c.request("GET", f"/{i}").status == 200
+    wait_until(lambda: f"lines of the access log {log} are lost: Broken pipe" in ferry.err)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    # Without another request: it tries again by itself.
+    found = wait_until(lambda: re.search(f"access log {log} are written again: (\\d+) were lost", ferry.err), 60)
+    lines = wait_until(lambda: os.read(reader, 1 << 20)).count(b"\n")
+    os.close(reader)
+    assert lines + int(found[1]) == 600 and lines > 0
+
+
 def test_sigusr1_opens_the_access_log_anew_and_loses_no_line(serve, hello, folder):
     log = folder / "access.log"
     ferry = serve("-a", hello, "--access-log", log, "--threads", 2)

@@ -379,6 +379,65 @@ static void a_full_pipe_loses_new_lines_but_no_parts(void **state)
         assert_memory_equal(got, got + i, line);
 }
 
+static void lines_that_are_lost_are_told_once_and_so_is_the_end(void **state)
+{
+    static struct ferry_access_buf other;
+    static char got[1 << 20];
+    uint64_t lost = 0, dropped = 0, now = 1000;
+    int fd;
+
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    fd = open(path, O_RDONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    open_log();
+    ferry_access_buf_init(&other, &log_);
+    buf.len = 0;
+    ferry_access_buf_add(&buf, &usual, now);
+    assert_int_equal(ferry_access_buf_flush(&buf, now), 0);
+    assert_int_equal(ferry_access_buf_news(&buf, now, &lost), FERRY_ACCESS_NO_NEWS);
+    while (!buf.dropped)
+        ferry_access_buf_add(&buf, &usual, now);
+    assert_int_equal(ferry_access_buf_news(&buf, now, &lost), FERRY_ACCESS_LOSING);
+    assert_int_equal(buf.err, -EAGAIN);
+    for (dropped = 1; dropped < 20; dropped++) {
+        ferry_access_buf_add(&buf, &usual, now + 1);
+        assert_int_equal(ferry_access_buf_news(&buf, now + 1, &lost), FERRY_ACCESS_NO_NEWS);
+    }
+    while (!other.dropped)
+        ferry_access_buf_add(&other, &usual, now);
+    assert_int_equal(ferry_access_buf_news(&other, now, &lost), FERRY_ACCESS_NO_NEWS);
+    dropped++;
+
+    /* There is room again, but too soon to speak of it; and lines are not written by being few. */
+    while (read(fd, got, sizeof got) > 0)
+        ;
+    assert_int_equal(ferry_access_buf_flush(&buf, now + 2), 0);
+    assert_int_equal(ferry_access_buf_news(&buf, now + 2, &lost), FERRY_ACCESS_NO_NEWS);
+    now += FERRY_ACCESS_LOSING_MS;
+    assert_int_equal(ferry_access_buf_news(&buf, now, &lost), FERRY_ACCESS_NO_NEWS);
+    ferry_access_buf_add(&buf, &usual, now);
+    assert_int_equal(ferry_access_buf_news(&buf, now, &lost), FERRY_ACCESS_NO_NEWS);
+    assert_int_equal(ferry_access_buf_flush(&buf, now), 0);
+    assert_int_equal(ferry_access_buf_news(&buf, now, &lost), FERRY_ACCESS_RESUMED);
+    assert_int_equal(lost, dropped);
+    assert_int_equal(ferry_access_buf_flush(&other, now), 0);
+    assert_int_equal(ferry_access_buf_news(&other, now, &lost), FERRY_ACCESS_NO_NEWS);
+    assert_int_equal(ferry_access_buf_end(&other, now), 0);
+
+    /* What still waits at the end is lost as well. */
+    while (!buf.dropped)
+        ferry_access_buf_add(&buf, &usual, now);
+    assert_int_equal(ferry_access_buf_news(&buf, now, &lost), FERRY_ACCESS_LOSING);
+    dropped = 0;
+    for (size_t i = 0; i < buf.len; i++)
+        dropped += buf.data[i] == '\n';
+    assert_true(dropped > 0);
+    assert_int_equal(ferry_access_buf_end(&buf, now), dropped + 1);
+    assert_int_equal(ferry_access_buf_end(&buf, now), 0);
+    close(fd);
+}
+
 static void a_terminal_sees_each_line_at_once(void **state)
 {
     (void)state;
@@ -469,6 +528,7 @@ int main(void)
         test(a_dash_is_stderr),
         test(a_file_that_cannot_be_opened_says_why),
         test(a_full_pipe_loses_new_lines_but_no_parts),
+        test(lines_that_are_lost_are_told_once_and_so_is_the_end),
         test(a_terminal_sees_each_line_at_once),
         test(as_json),
         test(json_lines_have_a_maximum),
