@@ -3,11 +3,15 @@
  * A gate for programs of others: its sockets, its threads and its end, behind ferry/gateway.h. The
  * threads are started by ferry_gateway_run, each with a loop of its own; the first of them also
  * listens for the word to stop, which comes as a byte in a pipe or as a signal, and passes it on.
+ * When a loop fails the rest is told to stop; when it is the first one's, its thread goes on
+ * without it, waiting for the others' end.
  */
 #include "ferry/gateway.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -59,6 +63,7 @@ struct ferry_gateway {
     pthread_mutex_t going; /* threads wait for it until all there is has been opened */
     bool go;
     atomic_int err; /* of a loop that failed */
+    atomic_bool first_failed;
     struct listener listeners[LISTENERS_MAX];
     struct thread threads[THREADS_MAX];
 };
@@ -101,7 +106,11 @@ static void on_ended(struct ferry_post *post)
 
 static void thread_ended(struct ferry_gateway *g)
 {
-    if (atomic_fetch_sub(&g->left, 1) == 1)
+    if (atomic_fetch_sub(&g->left, 1) != 1)
+        return;
+    if (g->first_failed)
+        ferry_gateway_stop(g); /* it waits at the pipe */
+    else
         ferry_loop_post(g->threads[0].loop, &g->ended);
 }
 
@@ -197,6 +206,54 @@ static void signal_came(struct ferry_watch *w)
         stop(g);
 }
 
+/* The words to stop that have come. */
+static unsigned words(struct ferry_gateway *g)
+{
+    struct signalfd_siginfo info;
+    unsigned n = 0;
+    char byte;
+
+    while (read(g->stop_fds[0], &byte, 1) == 1)
+        n++;
+    while (g->signals.fd >= 0 && read(g->signals.fd, &info, sizeof info) == sizeof info)
+        n++;
+    return n;
+}
+
+static void cut_others(struct ferry_gateway *g)
+{
+    if (g->cut)
+        return;
+    g->cut = true;
+    for (unsigned i = 1; i < g->nthreads; i++)
+        ferry_loop_post(g->threads[i].loop, &g->threads[i].cut);
+}
+
+/* What `stop` does, by a first thread that has no loop any more. */
+static void end_others(struct ferry_gateway *g)
+{
+    uint64_t now = ferry_now_us() / 1000, until = now + g->opts.stop_max_ms;
+
+    atomic_store(&g->first_failed, true);
+    thread_ended(g);
+    if (!g->told)
+        words(g); /* they say no more than what is done now */
+    for (unsigned i = 1; !g->told && i < g->nthreads; i++)
+        ferry_loop_post(g->threads[i].loop, &g->threads[i].drain);
+    g->told = true;
+    while (atomic_load(&g->left)) {
+        struct pollfd fds[2] = {{.fd = g->stop_fds[0], .events = POLLIN},
+                                {.fd = g->signals.fd, .events = POLLIN}};
+
+        now = ferry_now_us() / 1000;
+        if (now >= until)
+            cut_others(g);
+        poll(fds, 2, g->cut ? -1 : until - now > INT_MAX ? INT_MAX : (int)(until - now));
+        if (words(g))
+            cut_others(g);
+    }
+}
+
 static void *run_thread(void *arg)
 {
     struct thread *t = arg;
@@ -205,8 +262,12 @@ static void *run_thread(void *arg)
     pthread_mutex_lock(&t->gateway->going);
     pthread_mutex_unlock(&t->gateway->going);
     err = t->gateway->go ? ferry_loop_run(t->loop) : 0;
-    if (err < 0) {
-        atomic_store(&t->gateway->err, err);
+    if (err == 0)
+        return NULL;
+    atomic_store(&t->gateway->err, err);
+    if (t == t->gateway->threads) {
+        end_others(t->gateway);
+    } else {
         ferry_gateway_stop(t->gateway);
         thread_ended(t->gateway);
     }
