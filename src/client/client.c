@@ -308,13 +308,14 @@ static void tell_closed(struct ferry_task *task)
 {
     struct ferry_client_local *l = ferry_container(task, struct ferry_client_local, tell);
     void (*closed)(void *) = l->closed;
+    void *arg = l->closed_arg;
 
     l->open = 0;
     pthread_mutex_lock(&l->client->lock);
-    l->loop = NULL;
+    l->loop = NULL; /* from here on it may be another thread's */
     pthread_mutex_unlock(&l->client->lock);
     if (closed)
-        closed(l->closed_arg);
+        closed(arg);
 }
 
 static struct ferry_client_local *join(struct ferry_client *c, unsigned index,
