@@ -279,7 +279,6 @@ static int open_thread(struct ferry_gateway *g, unsigned i)
     struct thread *t = &g->threads[i];
     int err = ferry_loop_new(g->opts.io, &t->loop);
 
-    t->gateway = g;
     t->drain.run = on_drain;
     t->cut.run = on_cut;
     if (err == 0)
@@ -340,9 +339,10 @@ int ferry_gateway_run(struct ferry_gateway *g)
     unsigned started = 1;
     int err = 0;
 
+    for (unsigned i = 0; i < g->nthreads; i++)
+        g->threads[i].gateway = g;
     pthread_mutex_lock(&g->going);
     while (err == 0 && started < g->nthreads) {
-        g->threads[started].gateway = g;
         err = -pthread_create(&g->threads[started].id, NULL, run_thread, &g->threads[started]);
         started += err == 0;
     }
