@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -144,7 +145,8 @@ static int try_calls(void)
         return 4;
     if (mount("none", "/tmp", "tmpfs", 0, NULL) == 0 || errno != EPERM)
         return 5;
-    if (setuid(0) == 0 || errno != EPERM)
+    /* Not setuid(), which asks every thread, a sanitizer's too, and aborts where they disagree. */
+    if (syscall(SYS_setuid, 0) == 0 || errno != EPERM)
         return 6;
     return kill(getppid(), 0) == 0 || errno != EPERM ? 7 : 0;
 }

@@ -38,12 +38,10 @@ static pid_t big_group(void)
     pid_t pid = fork();
 
     if (pid == 0) {
-        char *p = mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
         setpgid(0, 0);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (p != MAP_FAILED)
-            memset(p, 1, BIG);
+        /* Filled by the kernel: a sanitizer would add memory of its own to what is written. */
+        mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
         for (;;)
             pause();
     }
@@ -66,13 +64,13 @@ static void groups_are_told_apart(void **state)
         u[g].group = big;
         u[2].group = 0x7ffffffe; /* nobody's */
         assert_int_equal(ferry__usage_read(u, 3), 0);
-        if (u[b].cpu_ms >= 50 && u[g].rss >= BIG)
+        if (u[b].cpu_ms >= 50 && u[b].cpu_ms > u[g].cpu_ms && u[g].rss >= BIG)
             break;
         usleep(10000);
     }
     assert_in_range(u[b].cpu_ms, 50, 60000);
     assert_in_range(u[g].rss, BIG, BIG * 4L);
-    assert_true(u[g].cpu_ms < u[b].cpu_ms || u[b].cpu_ms > 500);
+    assert_true(u[g].cpu_ms < u[b].cpu_ms);
     assert_true(u[b].rss > 0);
     assert_int_equal(u[2].cpu_ms, 0);
     assert_int_equal(u[2].rss, 0);

@@ -148,13 +148,13 @@ static inline void fake_note(struct fake_app *app, const struct fake_request *rq
 {
     size_t n;
 
-    atomic_fetch_add(&app->requests, 1);
-    if (!(rq->flags & FERRY_KEEP_CONN))
-        atomic_fetch_add(&app->not_kept, 1);
     pthread_mutex_lock(&app->lock);
     n = strlen(app->log);
     snprintf(app->log + n, sizeof app->log - n, "%s ", rq->name);
     pthread_mutex_unlock(&app->lock);
+    if (!(rq->flags & FERRY_KEEP_CONN))
+        atomic_fetch_add(&app->not_kept, 1);
+    atomic_fetch_add(&app->requests, 1); /* who has seen it counted finds it in the log */
 }
 
 /* Adds what a record says to the request: true when that is whole by now. */

@@ -416,6 +416,7 @@ static void test_who_waits_longest_gets_what_comes_free_anywhere(void **state)
     struct ferry_client_opts opts;
     struct request r[8];
     struct several s;
+    char first;
 
     apps_start(&s, 2, NULL);
     s.app[0].go = s.app[1].go = false;
@@ -430,9 +431,12 @@ static void test_who_waits_longest_gets_what_comes_free_anywhere(void **state)
     }
     assert_int_equal(s.app[0].requests, 1);
     assert_int_equal(s.app[1].requests, 1);
+    pthread_mutex_lock(&s.app[1].lock);
+    first = s.app[1].log[0];
+    pthread_mutex_unlock(&s.app[1].lock);
     s.app[1].go = true; /* the other never answers */
     for (int i = 0; i < 8; i++)
-        if (i >= 2 || s.app[1].log[0] == who[i][0])
+        if (i >= 2 || first == who[i][0])
             assert_outcome(&r[i], DONE);
     pthread_mutex_lock(&s.app[1].lock);
     assert_string_equal(s.app[1].log + 2, "c d e f g h ");

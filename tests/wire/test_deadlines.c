@@ -231,9 +231,24 @@ static void write_all(void *arg)
     ferry_call_write_end(&r->call);
 }
 
-static bool is_running(void *r)
+struct look {
+    struct request *r;
+    bool running;
+};
+
+static void look_here(void *arg)
 {
-    return ((struct request *)r)->call.running;
+    struct look *look = arg;
+
+    look->running = look->r->call.running;
+}
+
+static bool is_running(void *arg)
+{
+    struct look look = {.r = arg};
+
+    in_loop(look.r->side, look_here, &look);
+    return look.running;
 }
 
 static void test_a_body_that_is_not_written_yet(void **state)
