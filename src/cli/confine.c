@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a worker keeps. What it may read is collected from the configuration: the roots, the pages,
- * and the system's files about names and addresses. A root that is reached over a symbolic link is
- * meant to be switched by it, to another folder beside: so the folders that hold the link and what
- * it leads to may be read as well.
+ * and the system's files about names and addresses. A root that is reached over a symbolic link may
+ * be switched by it, from releases/7 to releases/8: where the link leads below a folder that stands
+ * beside it, what lies beside its end may be read as well. Any other link is taken for what it is
+ * when the worker begins: the folder around its end may be somebody's home.
  */
 #include "cli/confine.h"
 
@@ -46,25 +47,38 @@ static void add(struct paths *p, const char *path)
         p->err = -ENOMEM;
 }
 
-static void add_parent(struct paths *p, const char *path)
+/* The folder that holds the path: its length, 0 for the root of all. */
+static size_t holder_len(const char *path)
 {
-    char dir[PATH_MAX];
     size_t len = strlen(path);
 
-    while (len > 1 && path[len - 1] == '/')
-        len--;
     while (len && path[len - 1] != '/')
         len--;
-    if (len < 2 || len > sizeof dir) /* that would be all there is */
+    return len ? len - 1 : 0;
+}
+
+/* Landlock minds neither looking a name up nor reading a link: only what is opened counts. */
+static void add_switched(struct paths *p, char *link)
+{
+    char holder[PATH_MAX], end[PATH_MAX];
+    size_t len, n;
+
+    if (!realpath(link, end))
         return;
-    memcpy(dir, path, len - 1);
-    dir[len - 1] = 0;
-    add(p, dir);
+    link[holder_len(link)] = 0;
+    if (!*link || !realpath(link, holder))
+        return;
+    n = strlen(holder);
+    len = holder_len(end);
+    if (n > 1 && n < len && strncmp(end, holder, n) == 0 && end[n] == '/') {
+        end[len] = 0;
+        add(p, end);
+    }
 }
 
 static void add_root(struct paths *p, const char *root)
 {
-    char part[PATH_MAX], real[PATH_MAX];
+    char part[PATH_MAX];
     struct stat st;
 
     add(p, root);
@@ -75,11 +89,10 @@ static void add_root(struct paths *p, const char *root)
             return;
         memcpy(part, root, len);
         part[len] = 0;
-        if (lstat(part, &st) == 0 && S_ISLNK(st.st_mode)) {
-            add_parent(p, part);
-            if (realpath(part, real))
-                add_parent(p, real);
-        }
+        while (len > 1 && part[len - 1] == '/')
+            part[--len] = 0;
+        if (lstat(part, &st) == 0 && S_ISLNK(st.st_mode))
+            add_switched(p, part);
         if (!at)
             return;
     }

@@ -444,6 +444,37 @@ def test_a_root_behind_a_link_may_be_switched(run, folder):
     wait_until(lambda: ferry.at("/a.txt").body == b"two", 30)
 
 
+@pytest.mark.parametrize("to, beside, after", [("releases/one", "releases/two", True), ("one", "two", False),
+                                               ("../away/one", "../away/two", False)])
+def test_a_link_to_the_root_opens_no_more_than_releases(run, folder, to, beside, after):
+    """What lies around the link, somebody's home it may be, stays shut; so a switch within it needs a reload."""
+    if not has_landlock():
+        pytest.skip("this kernel has no Landlock")
+    home = folder / "home"
+    home.mkdir()
+    (home / "private").mkdir()
+    for where, name in ((to, "one"), (beside, "two")):
+        (home / where).mkdir(parents=True)
+        (home / where / "a.txt").write_text(name)
+        (home / where / "out").symlink_to(home / "private")
+    (home / "private" / "key").write_text("secret")
+    current = home / "current"
+    current.symlink_to(to)
+    text = f'site {{ listen = "127.0.0.1:0" root = {current}\n route * {{ files {{}} }} }}\n'
+    ferry = run(text)
+    assert ferry.at("/a.txt").body == b"one"
+    assert ferry.at("/out/key").status in (403, 404)
+    (home / "next").symlink_to(beside)
+    (home / "next").rename(current)
+    if after:
+        wait_until(lambda: ferry.at("/a.txt").body == b"two", 30)
+    else:
+        wait_until(lambda: ferry.at("/a.txt").status in (403, 404), 30)
+        ferry.reload(text)
+        wait_until(lambda: ferry.at("/a.txt").body == b"two", 30)
+    assert ferry.at("/out/key").status in (403, 404)
+
+
 def test_nothing_is_left_behind(run, folder, site, monkeypatch):
     (folder / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
