@@ -3,6 +3,7 @@
  * The configuration that the options of `ferry serve` stand for: one site with one route, and one
  * application. `--print-config` shows it.
  */
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,6 +29,28 @@ static void *alloc(struct maker *m, size_t n)
 
     m->failed |= !p;
     return p;
+}
+
+/* So does a path; a name without a slash stays one to be found, where `named`. */
+static const char *path(struct maker *m, const char *from, bool named)
+{
+    char cwd[4096], whole[2 * 4096 + 2];
+
+    if (!from || !m->serve->print || *from == '/' || (named && !strchr(from, '/')) ||
+        strlen(from) > 4096 || !getcwd(cwd, sizeof cwd))
+        return text(m, from);
+    while (strncmp(from, "./", 2) == 0)
+        from += 2;
+    snprintf(whole, sizeof whole, "%s/%s", strcmp(cwd, "/") == 0 ? "" : cwd, from);
+    return text(m, whole);
+}
+
+static const char *log_file(struct maker *m)
+{
+    const struct ferry_serve *s = m->serve;
+    const char *where = s->access_log ? s->access_log : s->quiet ? "off" : "-";
+
+    return strcmp(where, "-") == 0 || strcmp(where, "off") == 0 ? where : path(m, where, false);
 }
 
 /* An address reads the same wherever the configuration is read. */
@@ -68,7 +91,7 @@ static const char *make_application(struct maker *m)
         a->spawn.processes_max = s->processes_max ? s->processes_max : 1;
         a->spawn.php = s->wants_php;
         a->spawn.chdir = s->wants_php ? text(m, s->dir) : NULL;
-        argv[0] = text(m, s->spawn ? s->spawn : s->php);
+        argv[0] = path(m, s->spawn ? s->spawn : s->php, true);
         a->spawn.argv = argv[0] ? argv : NULL;
     }
     m->config->applications = a;
@@ -99,7 +122,10 @@ static void make_chain(struct maker *m, struct ferry_config_route *r, const char
     size_t len = strlen(s->index);
     bool front = len > 4 && strcasecmp(s->index + len - 4, ".php") == 0;
     struct ferry_config_filter *f;
+    char controller[NAME_MAX + 2] = "";
 
+    if (front && len <= NAME_MAX)
+        snprintf(controller, sizeof controller, "/%s", s->index);
     if (s->script)
         set(m, filter(m, r, "file_endpoint"), "file", s->script);
     if (s->script || !s->dir) {
@@ -113,7 +139,7 @@ static void make_chain(struct maker *m, struct ferry_config_route *r, const char
         set(m, f, "application", app);
         set(m, f, "index", s->index);
         set(m, f, "index", "index.html");
-        set(m, f, "front", front ? s->index : "");
+        set(m, f, "front", controller);
     }
     filter(m, r, "files");
 }
@@ -152,7 +178,7 @@ static void make_site(struct maker *m)
     site->root = text(m, s->dir);
     site->project_root = s->project_root;
     site->server_name = text(m, s->server_name);
-    site->access_log = text(m, s->access_log ? s->access_log : s->quiet ? "off" : "-");
+    site->access_log = log_file(m);
     if (s->body_max)
         site->body_max = s->body_max;
     route->pattern = "*";

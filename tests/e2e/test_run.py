@@ -510,6 +510,23 @@ def test_every_path_goes_to_the_application_there_too(run, hello):
     assert "sandbox = off" in p.stdout
 
 
+def test_what_it_prints_means_the_same_from_anywhere(folder, site):
+    """Paths that were relative are whole; names to be found in PATH stay names."""
+    def printed(*args):
+        p = subprocess.run([FERRY, "serve", "--print-config", *args], capture_output=True, text=True, timeout=30, cwd=folder)
+        assert p.returncode == 0, p.stderr
+        return p.stdout
+
+    text = printed("--spawn", "bin/app", "--access-log", "./access.log", "site")
+    assert f"spawn = {folder}/bin/app\n" in text and f"access-log = {folder}/access.log\n" in text
+    assert "front = /index.php\n" in text
+    text = printed("--spawn", "app", "--index", "main.php", "--access-log", "off", "site")
+    assert "spawn = app\n" in text and "access-log = /" not in text and "front = /main.php\n" in text
+    text = printed("--php", "./php/fpm", "--access-log", "-", "site")
+    assert f"spawn-php = {folder}/php/fpm\n" in text and "access-log = /" not in text
+    assert 'front = ""' in printed("--spawn", "app", "--index", "index.html", "site")
+
+
 def test_it_prints_and_starts_nothing(folder):
     p = subprocess.run([FERRY, "serve", "--print-config", "--spawn", "/no/such"], capture_output=True, text=True, timeout=30,
                        cwd=folder)

@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "base/slice.h"
+
 #define CLIENTS 8
 
 static struct ferry_gateway *gateway;
@@ -30,8 +32,11 @@ static int connect_to(void)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const char *text = ferry_gateway_address(gateway, 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint64_t port;
 
-    to.sin_port = htons((uint16_t)atoi(strrchr(text, ':') + 1));
+    if (ferry_slice_u64(ferry_slice_z(strrchr(text, ':') + 1), UINT16_MAX, &port) < 0)
+        _exit(89);
+    to.sin_port = htons((uint16_t)port);
     if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
         _exit(90);
     return fd;
