@@ -13,6 +13,7 @@
 
 #include "base/slice.h"
 #include "cli/cli.h"
+#include "cli/paths.h"
 
 static const char help_text[] =
     "usage: ferry config check FILE...\n"
@@ -88,6 +89,10 @@ static int check(const struct options *o, const char *file)
 
     if (!c)
         return code;
+    if (ferry_paths_look(c, say, NULL) < 0) {
+        ferry_config_free(c);
+        return FERRY_EXIT_CONFIG;
+    }
     for (unsigned i = 0; i < c->nsites; i++)
         routes += c->sites[i].nroutes;
     if (!o->quiet)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/paths.h"
 #include "cli/sandbox.h"
 
 struct paths {
@@ -149,25 +150,11 @@ static int shut_in(const struct ferry_config *c, const char *spool, bool verbose
     return err;
 }
 
-static int look_at_roots(const struct ferry_config *c)
+static void say(void *arg, const struct ferry_config_place *place, const char *text)
 {
-    for (unsigned i = 0; i < c->nsites; i++) {
-        const char *root = c->sites[i].root;
-        int fd = root ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-
-        if (!root)
-            continue;
-        if (fd < 0 || faccessat(fd, ".", X_OK, 0) < 0) {
-            int err = -errno;
-
-            ferry_cli_say("cannot serve %s: %s", root, ferry_strerror(err));
-            if (fd >= 0)
-                close(fd);
-            return err;
-        }
-        close(fd);
-    }
-    return 0;
+    (void)arg;
+    (void)place; /* known when it was read; files come and go, and this is about them */
+    ferry_cli_say("%s", text);
 }
 
 int ferry_confine(const struct ferry_generation *g, const char *spool, bool verbose)
@@ -185,5 +172,5 @@ int ferry_confine(const struct ferry_generation *g, const char *spool, bool verb
             return -ENOMEM;
         err = shut_in(g->config, spool, verbose);
     }
-    return err < 0 ? err : look_at_roots(g->config);
+    return err < 0 ? err : ferry_paths_look(g->config, say, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/engine.h"
+#include "cli/paths.h"
 
 static const char help_text[] =
     "usage: ferry run -c FILE [OPTION...]\n"
@@ -92,6 +93,8 @@ static int usage_error(const char *why)
 
 static int run(struct ferry_engine *e, const char *file, bool check)
 {
+    int err;
+
     /* A stream cannot be read again. */
     if (strcmp(file, "-") != 0)
         e->reload = read_config;
@@ -100,7 +103,10 @@ static int run(struct ferry_engine *e, const char *file, bool check)
         return FERRY_EXIT_CONFIG;
     if (!check)
         return ferry_engine_guarded(e);
+    err = ferry_paths_look(e->config, say, NULL);
     ferry_config_free(e->config);
+    if (err < 0)
+        return FERRY_EXIT_CONFIG;
     printf("%s is good\n", file);
     return ferry_cli_written();
 }

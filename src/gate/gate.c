@@ -507,7 +507,8 @@ int ferry_gate_new(const struct ferry_gate_opts *opts, struct ferry_gate **out)
         return -ENOMEM;
     g->opts = *opts;
     g->logs = calloc(opts->nsites ? opts->nsites : 1, sizeof *g->logs);
-    if (!g->logs || ferry_gate_sites_new(opts->sites, opts->nsites, &g->sites) < 0) {
+    if (!g->logs || ferry__gate_pages_new(g) < 0 ||
+        ferry_gate_sites_new(opts->sites, opts->nsites, &g->sites) < 0) {
         ferry_gate_free(g);
         return -ENOMEM;
     }
@@ -524,5 +525,6 @@ void ferry_gate_free(struct ferry_gate *g)
         return;
     ferry_gate_sites_free(g->sites);
     free(g->logs);
+    free(g->pages);
     free(g);
 }

@@ -23,6 +23,13 @@ struct ferry_gate {
     struct ferry_gate_sites *sites;
     struct ferry_access_log **logs; /* of all sites, each once */
     unsigned nlogs;
+    struct ferry__gate_page *pages; /* error pages of all sites, each file once */
+    unsigned npages;
+};
+
+struct ferry__gate_page {
+    const char *file;
+    _Atomic uint64_t quiet_ms; /* until then nothing is said of it */
 };
 
 #define FERRY__PIECES_MAX 8
@@ -146,6 +153,8 @@ void ferry__host_resume(struct ferry_task *);
 const struct ferry_head_edit *ferry__host_edit(struct ferry__exchange *, struct ferry_head_edit *);
 
 /* page.c */
+/* Which pages there are: 0 or -ENOMEM. */
+int ferry__gate_pages_new(struct ferry_gate *);
 /* Answers with an error page, the site's or the gate's own. Only before the answer has begun. */
 void ferry__exchange_refuse(struct ferry__exchange *, int status, const char *why);
 

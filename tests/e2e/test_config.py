@@ -17,11 +17,16 @@ GOOD = """application php { connect = unix:/run/php.sock }
 
 site shop.example.org {
     listen = :80
-    root = /srv/shop
+    root = /usr
     # the rest
     route "*" { files {}  php { application = php } }
 }
 """
+
+
+def at_hand(text):
+    """The text with folders that there are, and without files that there are not."""
+    return re.sub(r"^ *error-page .*\n", "", re.sub(r"(?<=root = )/[\w./-]+", "/usr", text), flags=re.M)
 
 
 def config(*args, **kw):
@@ -47,7 +52,7 @@ def test_a_good_file_is_named(file):
 
 
 def test_everything_wrong_is_said_at_once(file):
-    file.write_text(GOOD.replace("connect", "conect").replace("root = /srv/shop", "root /srv/shop")
+    file.write_text(GOOD.replace("connect", "conect").replace("root = /usr", "root /usr")
                     .replace("application = php }", "application = hph }") + "threads = 0\n}\n")
     p = config("check", file)
     assert (p.returncode, p.stdout) == (78, "")
@@ -219,6 +224,28 @@ def test_a_full_disk_is_noticed(file):
     assert "cannot write to standard output" in p.stderr
 
 
+def test_folders_and_files_that_are_not_there(file, tmp_path):
+    """Nothing can be served from a folder that is not there; a page of an error has another to stand in for it."""
+    page, gone = tmp_path / "gone.html", tmp_path / "gone"
+    file.write_text(GOOD.replace("    # the rest", f"    error-page 404 410 {{ file = gone.html }}\n"
+                                 f"    error-page 500 {{ file = {tmp_path} }}"))
+    p = config("check", file)
+    assert (p.returncode, "is good" in p.stdout) == (0, True)
+    assert p.stderr == (f"ferry: {file}:3: warning: cannot read the error page {page}: No such file or directory\n"
+                        f"ferry: {file}:3: warning: cannot read the error page {tmp_path}: Is a directory\n")
+    page.write_text("gone")
+    file.write_text(GOOD.replace("    # the rest", f"    error-page 404 {{ file = gone.html }}"))
+    p = config("check", file)
+    assert (p.returncode, p.stderr) == (0, "")
+    file.write_text(GOOD.replace("root = /usr", "root = gone").replace("files {}", f"files {{ root = {file} }}  files {{}}"))
+    for command in (["config", "check", str(file)], ["run", "-t", "-c", str(file)]):
+        p = subprocess.run([FERRY, *command], capture_output=True, text=True, timeout=60)
+        assert (p.returncode, p.stdout) == (78, "")
+        said = p.stderr.replace("ferry run: ", "ferry: ")
+        assert said == (f"ferry: {file}:3: cannot serve {gone}: No such file or directory\n"
+                        f"ferry: {file}:7: cannot serve {file}: Not a directory\n")
+
+
 # -- the documents -----------------------------------------------------------------------------------------------------
 
 def test_the_tables_are_those_of_the_program():
@@ -268,7 +295,7 @@ def test_the_examples_of_the_documents_are_good_and_laid_out(path):
     examples = [b for b in re.findall(r"```conf\n(.*?)```", path.read_text(), re.S) if re.search(r"^site\b", b, re.M)]
     assert examples
     for text in examples:
-        p = config("check", "-", input=text, stdin=None)
+        p = config("check", "-", input=at_hand(text), stdin=None)
         assert (p.returncode, p.stderr) == (0, ""), text
         assert config("fmt", "-", input=text, stdin=None).stdout == text
 
@@ -276,5 +303,5 @@ def test_the_examples_of_the_documents_are_good_and_laid_out(path):
 def test_the_example_of_the_manual_is_good():
     page = (pathlib.Path(ROOT) / "man/ferry.conf.5").read_text()
     for text in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.S | re.M):
-        p = config("check", "-", input=text, stdin=None)
+        p = config("check", "-", input=at_hand(text), stdin=None)
         assert (p.returncode, p.stderr) == (0, ""), text

@@ -510,6 +510,24 @@ def test_every_path_goes_to_the_application_there_too(run, hello):
     assert "sandbox = off" in p.stdout
 
 
+def test_a_page_for_errors_that_is_not_there_is_told_at_the_start_and_then_seldom(run, folder, site):
+    ferry = run(f'''site {{ listen = "127.0.0.1:0"
+    root = {site}
+    error-page 404 410 {{ file = {folder}/none.html }}
+    error-page 403 {{ file = {folder}/no.html }}
+    route /no {{ deny {{}} }}
+    route * {{ files {{}} }} }}
+''')
+    for name in ("none", "no"):
+        assert ferry.err.count(f"warning: cannot read the error page {folder}/{name}.html: No such file") == 1, ferry.err
+    for _ in range(20):
+        assert ferry.at("/none").status == 404 and ferry.at("/no").status == 403
+    for name in ("none", "no"):
+        said = f"the error page {folder}/{name}.html cannot be read: No such file or directory"
+        wait_until(lambda: said in ferry.err)
+        assert ferry.err.count(said) == 1, ferry.err
+
+
 def test_what_it_prints_means_the_same_from_anywhere(folder, site):
     """Paths that were relative are whole; names to be found in PATH stay names."""
     def printed(*args):
