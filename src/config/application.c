@@ -97,13 +97,15 @@ int ferry__read_connect(struct ferry__reader *r, void *block, const struct ferry
     if (!addresses)
         return -ENOMEM;
     for (const struct ferry__text *t = node->texts; t; t = t->next) {
+        unsigned same = 0;
+
         if (read_weighted(r, node, t, &addresses[n]) < 0)
             continue;
         for (unsigned i = 0; i < n; i++)
-            if (strcmp(addresses[i].text, addresses[n].text) == 0)
-                ferry__reader_say(r, t->place,
-                                  "'%s' stands twice in '%s'; give it a weight instead",
-                                  addresses[n].text, node->name);
+            same += strcmp(addresses[i].text, addresses[n].text) == 0;
+        if (same == 1) /* each is said once */
+            ferry__reader_say(r, t->place, "'%s' stands twice in '%s'; give it a weight instead",
+                              addresses[n].text, node->name);
         n++;
     }
     a->client.addresses = addresses;
@@ -279,13 +281,15 @@ int ferry__read_application(struct ferry__reader *r, void *block, const struct f
                           "%u at most",
                           FERRY_MANAGER_NAME_MAX - 1);
     for (unsigned i = 0; i < c->napplications; i++)
-        if (strcmp(c->applications[i].name, name) == 0)
-            ferry__reader_say(
-                r, node->place, "there is an application '%s' already, on line %u%s%s", name,
-                c->applications[i].place.line,
-                c->applications[i].place.file == node->place.file ? "" : " of ",
-                c->applications[i].place.file == node->place.file ? ""
-                                                                  : c->applications[i].place.file);
+        if (strcmp(c->applications[i].name, name) == 0) {
+            const struct ferry_config_place *first = &c->applications[i].place;
+            bool here = first->file == node->place.file;
+
+            ferry__reader_say(r, node->place,
+                              "there is an application '%s' already, on line %u%s%s", name,
+                              first->line, here ? "" : " of ", here ? "" : first->file);
+            break;
+        }
     if (c->napplications == FERRY_CONFIG_APPLICATIONS_MAX)
         return ferry__reader_say(r, node->place, "there can be %u applications",
                                  FERRY_CONFIG_APPLICATIONS_MAX);

@@ -259,34 +259,47 @@ static bool listen_together(const struct ferry_config_site *a, const struct ferr
     return false;
 }
 
-/* A name of both; "" when both are for any other host; NULL: none. */
-static const char *shared_name(const struct ferry_config_site *a, const struct ferry_config_site *b)
+static bool has_name(const struct ferry_config_site *s, const char *name)
 {
-    if (!a->nnames && !b->nnames)
-        return "";
-    for (unsigned i = 0; i < a->nnames; i++)
-        for (unsigned j = 0; j < b->nnames; j++)
-            if (strcmp(a->names[i], b->names[j]) == 0)
-                return a->names[i];
-    return NULL;
+    if (!name)
+        return s->nnames == 0;
+    for (unsigned i = 0; i < s->nnames; i++)
+        if (strcmp(s->names[i], name) == 0)
+            return true;
+    return false;
 }
 
-static void check_sites(struct ferry__reader *r, const struct ferry_config_site *a,
-                        const struct ferry_config_site *b)
+/* The first site before this one that would get the same requests; NULL for no name: any other. */
+static void check_name(struct ferry__reader *r, unsigned site, const char *name)
 {
-    const char *name = shared_name(a, b), *where;
+    const struct ferry_config *c = r->config;
+    const struct ferry_config_site *b = &c->sites[site];
 
-    if (!name || !listen_together(a, b, &where))
+    for (const struct ferry_config_site *a = c->sites; a < b; a++) {
+        const char *where, *file = a->place.file == b->place.file ? NULL : a->place.file;
+
+        if (!has_name(a, name) || !listen_together(a, b, &where))
+            continue;
+        if (name)
+            ferry__reader_say(r, b->place, "'%s' is a site on %s already, on line %u%s%s", name,
+                              where, a->place.line, file ? " of " : "", file ? file : "");
+        else
+            ferry__reader_say(
+                r, b->place,
+                "two sites without names are on %s, here and on line %u%s%s: which is it?", where,
+                a->place.line, file ? " of " : "", file ? file : "");
         return;
-    if (*name)
-        ferry__reader_say(r, b->place, "'%s' is a site on %s already, on line %u%s%s", name, where,
-                          a->place.line, a->place.file == b->place.file ? "" : " of ",
-                          a->place.file == b->place.file ? "" : a->place.file);
-    else
-        ferry__reader_say(
-            r, b->place, "two sites without names are on %s, here and on line %u%s%s: which is it?",
-            where, a->place.line, a->place.file == b->place.file ? "" : " of ",
-            a->place.file == b->place.file ? "" : a->place.file);
+    }
+}
+
+static void check_names(struct ferry__reader *r, unsigned site)
+{
+    const struct ferry_config_site *s = &r->config->sites[site];
+
+    if (s->nnames == 0)
+        check_name(r, site, NULL);
+    for (unsigned i = 0; i < s->nnames; i++)
+        check_name(r, site, s->names[i]);
 }
 
 /* Different addresses of all sites together. */
@@ -322,8 +335,7 @@ void ferry__config_check(struct ferry__reader *r)
     if (c->nsites == 0 && r->nmessages == 0)
         ferry__reader_say(r, top, "there is no site, so nothing would be served");
     for (unsigned s = 0; s < c->nsites && !r->err; s++) {
-        for (unsigned before = 0; before < s; before++)
-            check_sites(r, &c->sites[before], &c->sites[s]);
+        check_names(r, s);
         check_filters(r, &c->sites[s]);
     }
     check_listeners(r);

@@ -52,12 +52,15 @@ int ferry__read_listen(struct ferry__reader *r, void *block, const struct ferry_
     if (!listen)
         return -ENOMEM;
     for (const struct ferry__text *t = node->texts; t; t = t->next) {
+        unsigned same = 0;
+
         listen[n] = ferry__read_address(r, t->place, node->name, t->text, true);
         if (!listen[n])
             continue;
         for (unsigned i = 0; i < n; i++)
-            if (strcmp(listen[i], listen[n]) == 0)
-                ferry__reader_say(r, t->place, "'%s' stands twice in '%s'", t->text, node->name);
+            same += strcmp(listen[i], listen[n]) == 0;
+        if (same == 1) /* each is said once */
+            ferry__reader_say(r, t->place, "'%s' stands twice in '%s'", t->text, node->name);
         n++;
     }
     s->listen = listen;
@@ -110,14 +113,17 @@ int ferry__read_error_page(struct ferry__reader *r, void *block, const struct fe
                                  "an error-page names the statuses it is for: error-page 404 "
                                  "{ file = FILE }");
     for (const struct ferry__text *t = node->texts; t && file; t = t->next) {
+        unsigned same = 0;
+
         if (ferry_slice_u64(ferry_slice_z(t->text), 599, &status) < 0 || status < 400) {
             ferry__reader_say(r, t->place, "'%.60s' is no status of an error: 400 to 599 are",
                               t->text);
             continue;
         }
         for (unsigned i = 0; i < s->nerror_pages; i++)
-            if (pages[i].status == (int)status)
-                ferry__reader_say(r, t->place, "there is an error-page for %s already", t->text);
+            same += pages[i].status == (int)status;
+        if (same == 1)
+            ferry__reader_say(r, t->place, "there is an error-page for %s already", t->text);
         pages = ferry__reader_grow(r, pages, s->nerror_pages, sizeof *pages);
         if (!pages)
             return -ENOMEM;
@@ -219,6 +225,7 @@ static void read_names(struct ferry__reader *r, struct ferry_config_site *s,
     for (const struct ferry__text *t = node->texts; t; t = t->next) {
         bool wild = strncmp(t->text, "*.", 2) == 0;
         char *name = ferry__reader_text(r, t->text);
+        unsigned same = 0;
 
         if (!name)
             return;
@@ -230,8 +237,9 @@ static void read_names(struct ferry__reader *r, struct ferry_config_site *s,
                               "are",
                               t->text);
         for (unsigned i = 0; i < s->nnames; i++)
-            if (strcmp(names[i], name) == 0)
-                ferry__reader_say(r, t->place, "'%s' names this site twice", t->text);
+            same += strcmp(names[i], name) == 0;
+        if (same == 1)
+            ferry__reader_say(r, t->place, "'%s' names this site twice", t->text);
         names[s->nnames++] = name;
     }
     s->names = names;

@@ -121,6 +121,18 @@ static struct ferry_slice normal_name(struct ferry_slice host, char mem[NAME_LEN
     return ferry_slice(mem, host.len);
 }
 
+/* Labels, each with something in it: else "*.example.org" would stand for ".example.org" and
+ * "a..example.org", which are no names (RFC 1034, section 3.1). */
+static bool is_name(struct ferry_slice name)
+{
+    if (name.len == 0 || name.p[0] == '.' || name.p[name.len - 1] == '.')
+        return false;
+    for (size_t i = 1; i < name.len; i++)
+        if (name.p[i] == '.' && name.p[i - 1] == '.')
+            return false;
+    return true;
+}
+
 const struct ferry_gate_site *ferry_gate_site_find(const struct ferry_gate_sites *t,
                                                    unsigned listener, struct ferry_slice host)
 {
@@ -131,7 +143,9 @@ const struct ferry_gate_site *ferry_gate_site_find(const struct ferry_gate_sites
     if (t->n == 0)
         return t->defaults[listener];
     name = normal_name(host, mem);
-    site = name.len ? find(t, listener, name) : NULL;
+    if (!is_name(name))
+        return t->defaults[listener];
+    site = find(t, listener, name);
     while (!site && name.len) { /* the wildcard with the most labels first */
         name = ferry_slice_from(name, name.p[0] == '.');
         name = ferry_slice_from(name, ferry_slice_find(name, '.'));

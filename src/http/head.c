@@ -18,7 +18,8 @@ const bool ferry__is_token[256] = {
     ['_'] = true,  ['`'] = true, ['|'] = true, ['~'] = true,
 };
 
-/* RFC 3986 would allow more in a name, but no DNS name has it, and applications print hosts. */
+/* RFC 3986 would allow more in a name, but no DNS name has it, and applications print hosts.
+ * Nor has one a label with nothing in it, but for the root behind the last dot. */
 static const bool is_host[256] = {ALNUM, ['-'] = true, ['.'] = true, ['_'] = true, ['~'] = true};
 
 ssize_t ferry__head_scan(const char *p, size_t n, struct ferry__head_scan *s)
@@ -75,8 +76,9 @@ static bool host_is_good(struct ferry_slice h)
         if (at < 3 || at++ == h.len)
             return false;
     } else {
-        while (at < h.len && is_host[(unsigned char)h.p[at]])
-            at++;
+        for (; at < h.len && is_host[(unsigned char)h.p[at]]; at++)
+            if (h.p[at] == '.' && (at == 0 || h.p[at - 1] == '.'))
+                return false;
     }
     if (at == 0 || at > HOST_MAX)
         return false;

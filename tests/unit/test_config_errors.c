@@ -196,6 +196,14 @@ static void applications_that_are_none(void **state)
          "2: an application has one of connect, spawn and spawn-php, not two\n"},
         {"application a { connect = /a }\napplication a { connect = /b }\n" SITE,
          "2: there is an application 'a' already, on line 1\n"},
+        {"application a { connect = /a }\napplication a { connect = /b }\napplication a { connect "
+         "= /c "
+         "}\n" SITE,
+         "2: there is an application 'a' already, on line 1\n"
+         "3: there is an application 'a' already, on line 1\n"},
+        {"application a { connect = { /a, /a, /b, /a, /b, /b } }\n" SITE,
+         "1: '/a' stands twice in 'connect'; give it a weight instead\n"
+         "1: '/b' stands twice in 'connect'; give it a weight instead\n"},
         {"application a { connect = {} }\n" SITE, "1: 'connect' names no address\n"},
         {"application a { connect = nowhere }\n" SITE,
          "1: 'nowhere' in 'connect': not an address: unix:/path, /path, host:port, :port, "
@@ -258,6 +266,18 @@ static void sites_that_are_none(void **state)
         {"site a.*.b { listen = :80 route / {} }",
          "1: 'a.*.b' is no name of a host: shop.example.org and *.example.org are\n"},
         {"site a A { listen = :80 route / {} }", "1: 'A' names this site twice\n"},
+        {"site a b a A a { listen = { :80, :80, :80 } error-page 404 404 404 { file = /x } route / "
+         "{} "
+         "}",
+         "1: 'a' names this site twice\n"
+         "1: ':80' stands twice in 'listen'\n"
+         "1: there is an error-page for 404 already\n"},
+        {"site a b { listen = { :80, :81 } route / {} }\nsite b a { listen = { :81, :80 } route / "
+         "{} }\n"
+         "site a { listen = :80 route / {} }",
+         "2: 'b' is a site on :80 already, on line 1\n"
+         "2: 'a' is a site on :80 already, on line 1\n"
+         "3: 'a' is a site on :80 already, on line 1\n"},
         {"site { listen = {} route / {} }", "1: 'listen' names no address\n"},
         {"site { listen = example.org:80 route / {} }",
          "1: 'example.org:80' in 'listen': the host must be a numeric address or \"localhost\"\n"},

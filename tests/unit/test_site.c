@@ -36,7 +36,14 @@ static void a_site_is_found_by_listener_and_name(void **state)
         {0, "x.y.example.org", 1},
         {0, "x.b.example.org", 2},
         {0, "b.example.org", 2},
-        {0, "example.org", 3}, /* the first without names */
+        {0, "example.org", 3},  /* the first without names */
+        {0, ".example.org", 3}, /* no names at all, so no wildcard is for them */
+        {0, "..example.org", 3},
+        {0, "a..example.org", 3},
+        {0, "x.example.org..", 3},
+        {0, ".shop.example.org", 3},
+        {0, ".", 3},
+        {0, "..", 3},
         {0, "", 3},
         {0, "other", 3},
         {0, "[::1]:80", 3},
