@@ -40,7 +40,7 @@ struct master {
     struct ferry_watch signals;
     int signal_fd;
     enum { RUNNING, STOPPING, STOPPING_NOW } phase;
-    bool announced, reload_again, apps_stopped, closing, wrote_pid;
+    bool announced, reload_again, apps_stopped, closing;
     int exit_code;
 
     struct ferry_apps apps;
@@ -51,6 +51,7 @@ struct master {
     unsigned pause_ms;
     struct ferry_timer restart;
     struct ferry_task look;
+    char *pid_file; /* the one that was written */
     char spool[64];
     int spool_fd;
 };
@@ -103,6 +104,38 @@ static void stop(struct master *m, bool now)
     if (now && m->apps_stopped)
         ferry_apps_stop(&m->apps, APP_STOP_NOW_MS);
     end_next(m);
+}
+
+/* -- the pid file ---------------------------------------------------------------------------------
+ */
+
+/* As this configuration wants it; a file of the one before is removed when it is another. On
+ * failure all is as it was. */
+static int write_pid(struct master *m, const struct ferry_config *c)
+{
+    const char *path = c->pid_file;
+    char *copy = NULL;
+    int fd, n = 0;
+
+    if (path && m->pid_file && strcmp(path, m->pid_file) == 0)
+        return 0;
+    if (path && (copy = strdup(path))) {
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        n = fd < 0 ? -1 : dprintf(fd, "%d\n", (int)m->engine->first);
+        if (n < 0)
+            ferry_cli_say("cannot write the pid file %s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    if (n < 0 || (path && !copy)) {
+        free(copy);
+        return -EIO;
+    }
+    if (m->pid_file)
+        unlink(m->pid_file);
+    free(m->pid_file);
+    m->pid_file = copy;
+    return 0;
 }
 
 /* -- reload ------------------------------------------------------------------------------------ */
@@ -249,6 +282,7 @@ static void worker_serves(struct ferry_worker *w)
             m->current = m->next;
             m->next = NULL;
             ferry_generation_unref(before, APP_STOP_MS);
+            (void)write_pid(m, m->current->config);
             if (!m->engine->quiet)
                 ferry_cli_say("reloaded: the new configuration is in force");
         }
@@ -420,32 +454,16 @@ static int make_spool(struct master *m)
     return -EACCES;
 }
 
-static int write_pid(struct master *m)
-{
-    const char *path = m->engine->config->pid_file;
-    int fd, n;
-
-    if (!path)
-        return 0;
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    n = fd < 0 ? -1 : dprintf(fd, "%d\n", (int)m->engine->first);
-    if (n < 0)
-        ferry_cli_say("cannot write the pid file %s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    m->wrote_pid = n >= 0;
-    return n < 0 ? -EIO : 0;
-}
-
-static void remove_files(struct master *m, const char *pid_file)
+static void remove_files(struct master *m)
 {
     if (m->spool[0]) {
         rmdir(m->spool);
         ferry_engine_tell_guards(m->spool, false);
         close(m->spool_fd);
     }
-    if (m->wrote_pid)
-        unlink(pid_file);
+    if (m->pid_file)
+        unlink(m->pid_file);
+    free(m->pid_file);
 }
 
 /* -- the whole --------------------------------------------------------------------------------- */
@@ -484,7 +502,7 @@ static int start(struct master *m)
         return code;
     if (m->engine->note)
         ferry_cli_say("%s", m->engine->note);
-    if (write_pid(m) < 0 || !ferry_worker_start(&m->workers, m->current))
+    if (write_pid(m, c) < 0 || !ferry_worker_start(&m->workers, m->current))
         return FERRY_EXIT_FAILED;
     return 0;
 }
@@ -493,7 +511,6 @@ int ferry_engine_run(struct ferry_engine *e)
 {
     static struct master master;
     struct master *m = &master;
-    char *pid_file = e->config->pid_file ? strdup(e->config->pid_file) : NULL;
     int err;
 
     *m = (struct master){.engine = e, .spool_fd = -1};
@@ -518,8 +535,7 @@ int ferry_engine_run(struct ferry_engine *e)
     else
         ferry_config_free(e->config);
     ferry_generation_unref(m->next, 0);
-    remove_files(m, pid_file);
+    remove_files(m);
     ferry_loop_free(m->loop);
-    free(pid_file);
     return m->exit_code;
 }

@@ -216,6 +216,27 @@ def test_a_worker_that_crashes_is_started_again_with_what_is_in_force(run, site,
 
 # -- reload ------------------------------------------------------------------------------------------------------------
 
+def test_the_pid_file_goes_where_the_new_configuration_says(run, folder, site):
+    text = f'site {{ listen = "127.0.0.1:0" root = {site}\n route * {{ files {{}} }} }}\n'
+    one, two = folder / "one.pid", folder / "two.pid"
+    ferry = run(f"pid-file = {one}\n{text}")
+    assert one.read_text() == f"{ferry.process.pid}\n"
+    ferry.reload(f"pid-file = {two}\n{text}")
+    assert two.read_text() == f"{ferry.process.pid}\n" and not one.exists()
+    # One that cannot be written: the file there is stays.
+    ferry.reload(f"pid-file = {folder}/no/three.pid\n{text}")
+    assert f"cannot write the pid file {folder}/no/three.pid: No such file" in ferry.err
+    assert two.read_text() == f"{ferry.process.pid}\n"
+    ferry.reload(text)
+    assert not two.exists()
+    ferry.reload(f"pid-file = {one}\n{text}")
+    assert one.read_text() == f"{ferry.process.pid}\n"
+    ferry.reload()
+    assert one.exists()
+    assert ferry.stop(seconds=60) == 0
+    assert not one.exists()
+
+
 def test_a_bad_file_leaves_all_as_it_was_and_says_why(run, site):
     text = f'site {{ listen = "127.0.0.1:0" root = {site}\n route * {{ files {{}} }} }}\n'
     ferry = run(text)
