@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import pytest
+from gateways import listens_at
 
 # A shell that starts the tests in the background has these ignored, and what is ignored is inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,7 +44,7 @@ def for_every_user(build):
 BUILD = for_every_user(BUILD)
 
 
-def wait_until(what, seconds=10, step=0.02):
+def wait_until(what, seconds=30, step=0.02):
     """The first true value of what(), or an assertion error when there is none in time."""
     end = time.monotonic() + seconds
     while True:
@@ -52,6 +53,15 @@ def wait_until(what, seconds=10, step=0.02):
             return value
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(step)
+
+
+def has_read(port):
+    """Has whoever listens on this TCP port accepted all connections, and read all that was sent over them?"""
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, _, state, queues = line.split()[1:5]
+        if local.endswith(f":{port:04X}") and state in ("01", "08", "0A") and int(queues.split(":")[1], 16):
+            return False
+    return True
 
 
 class Response:
@@ -103,6 +113,11 @@ class Client:
             head += f"Content-Length: {len(body)}\r\n"
         self.send(head.encode("latin-1") + b"\r\n" + body)
         return self.response(head_only=method == "HEAD")
+
+    def begin(self, target, length):
+        """A request whose head has been read for certain, and whose body is waited for."""
+        self.send(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n")
+        assert (self.line(), self.line()) == (b"HTTP/1.1 100 Continue", b"")
 
     def fill(self):
         try:
@@ -340,7 +355,7 @@ def hello(folder):
     """The address of a running examples/hello."""
     path = folder / "hello.sock"
     process = subprocess.Popen([str(BUILD / "examples" / "hello"), f"unix:{path}"], stdin=subprocess.DEVNULL)
-    wait_until(path.exists)
+    wait_until(lambda: listens_at(path))
     yield f"unix:{path}"
     process.terminate()
     assert process.wait(10) == 0

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from conftest import Client, Ferry, wait_until
+from conftest import Client, Ferry, has_read, open_files, wait_until
 from fakeapp import (BEGIN, END, GET_VALUES, GET_VALUES_RESULT, PARAMS, STDERR, STDIN, STDOUT, UNKNOWN_TYPE, App,
                      answer, end, record, stdout)
 
@@ -204,7 +204,7 @@ def test_long_header_blocks_in_small_records_do_not_stop_the_others(site):
     began = time.monotonic()
     r = site.ferry.get(path)
     assert r.status == 200 and r.complete
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 # -- interim responses, and responses without a body --
@@ -743,13 +743,14 @@ def test_a_client_that_is_gone_leaves_the_queue(folder, serve):
     app = App(folder / "app.sock", backlog=0, accepts=False)
     app.does("/", lambda c, rq: c.send(answer(CONTENT)))
     ferry = serve("-a", app.address, "--access-log", "off", "--multiplex", "off")
+    before = len(open_files(ferry.worker()))
     clients = [ferry.client() for _ in range(10)]
     for n, c in enumerate(clients):
         c.send(f"GET /gone-{n} HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.01)
+    wait_until(lambda: has_read(ferry.port) and len(open_files(ferry.worker())) >= before + 10)
     for c in clients:
         reset(c)
-    time.sleep(0.1)
+    wait_until(lambda: len(open_files(ferry.worker())) <= before + 3)
     app.start()
     assert ferry.get("/").body == b"body"
     time.sleep(0.2)
@@ -791,7 +792,7 @@ def test_a_slow_reader_on_a_shared_connection(shared):
         before = time.monotonic()
         for _ in range(20):
             assert shared.ferry.get(shared.path()).body == b"ok"
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 10
         assert shared.rss() < 150 << 20
         r = c.response()
         assert r.complete and r.body == b"b" * size

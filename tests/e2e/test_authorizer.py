@@ -9,6 +9,7 @@ import threading
 import pytest
 from conftest import BUILD, IO, Client, needs_php_fpm, wait_until
 from fakeapp import ABORT, DATA, App, answer, end, stdout
+from gateways import listens_at
 
 ANN = {"Authorization": "Basic YW5uOnNlY3JldA=="}
 BOB = {"Authorization": "Basic Ym9iOmh1bnRlcjI="}
@@ -70,7 +71,7 @@ def example(folder):
         path = folder / f"{name}.sock"
         running.append(subprocess.Popen([str(BUILD / "examples" / name), f"unix:{path}"], stdin=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL))
-        wait_until(path.exists)
+        wait_until(lambda: listens_at(path))
         return f"unix:{path}"
 
     yield start

@@ -14,6 +14,7 @@ import threading
 import pytest
 from conftest import BUILD, IO, wait_until
 from fakeapp import STDERR, App, answer, end, record, stdout
+from gateways import listens_at
 from phpsite import MIB, PHP, SANITIZED, listens, make_site, memory, need, pattern, pattern_sha256, php_fpm, short_folder
 
 
@@ -255,7 +256,7 @@ def example(folder):
         path = folder / name
         if name not in started:
             started[name] = subprocess.Popen([str(BUILD / "examples" / name), f"unix:{path}"], stdin=subprocess.DEVNULL)
-            wait_until(path.exists)
+            wait_until(lambda: listens_at(path))
         return f"unix:{path}"
 
     yield start

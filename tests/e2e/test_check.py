@@ -12,6 +12,7 @@ import time
 
 import pytest
 from conftest import BUILD, IO, ROOT, wait_until
+from gateways import listens_at
 
 WRONG = [sys.executable, str(ROOT / "tests/e2e/wrong_app.py")]
 PROBE = BUILD / "tests/conformance/probe"
@@ -55,7 +56,7 @@ def test_right_applications_pass(name):
 def test_an_address_and_roles(folder):
     path = folder / "probe.sock"
     app = subprocess.Popen([str(PROBE), f"unix:{path}"], stdin=subprocess.DEVNULL)
-    wait_until(path.exists)
+    wait_until(lambda: listens_at(path))
     try:
         for role in ("responder", "authorizer", "filter"):
             run = check("--json", "--role", role, f"unix:{path}")

@@ -457,7 +457,7 @@ def test_a_huge_directory_costs_no_time(serve, folder):
             (site / f"f{i}").write_text("many")
     begin = time.monotonic()
     ferry = serve(site)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5
     assert ferry.get("/f99999").text == "many"
     ferry.stop()
     shutil.rmtree(site)

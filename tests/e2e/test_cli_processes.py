@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, Client, alive, children_of, name_of, needs_php_cgi, open_files, wait_until
+from conftest import BUILD, Client, alive, children_of, has_read, name_of, needs_php_cgi, open_files, wait_until
 
 FERRY = str(BUILD / "ferry")
 APP = pathlib.Path(__file__).with_name("little_app.py")
@@ -147,7 +147,7 @@ def test_idle_connections_do_not_keep_it(app, sig):
     never_used = ferry.client()
     begin = time.monotonic()
     assert ferry.stop(sig) == 0
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
     assert all(c.closed() for c in clients + [never_used])
     assert refused(ferry.port)
 
@@ -159,11 +159,13 @@ def test_requests_under_way_are_finished(app, sig):
     stream, sleep, upload, slow = (ferry.client() for _ in range(4))
     get(stream, "/stream/5/200")
     get(sleep, "/sleep/800")
-    upload.send("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+    upload.begin("/length", 10)
+    upload.send("12345")
     slow.send("GET /length HTTP/1.1\r\nHo")
     assert b"200 OK" in stream.line()
+    wait_until(lambda: has_read(ferry.port))
     ferry.process.send_signal(sig)
-    wait_until(lambda: refused(ferry.port), 1)
+    wait_until(lambda: refused(ferry.port))
     ferry.process.send_signal(sig)  # again has no other effect
     upload.send("67890")
     r = upload.response()
@@ -177,7 +179,7 @@ def test_requests_under_way_are_finished(app, sig):
     r = stream.response()
     assert r.complete and r.text == "".join(f"line {i}\n" for i in range(5))
     assert all(c.closed() for c in (stream, sleep, upload, slow))
-    assert ferry.process.wait(5) == 0
+    assert ferry.process.wait(20) == 0
     assert len(re.findall(r'" 200 .* -\n', ferry.err)) == 4
 
 
@@ -190,10 +192,10 @@ def test_queued_requests_are_finished(serve, folder):
     clients = [ferry.client() for _ in range(20)]
     for c in clients:
         get(c, "/")
-    time.sleep(0.15)
+    wait_until(lambda: has_read(ferry.port))
     ferry.process.terminate()
     assert [c.response().text for c in clients] == ["slept"] * 20
-    assert ferry.process.wait(5) == 0
+    assert ferry.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("first", [None, signal.SIGTERM])
@@ -212,8 +214,8 @@ def test_sigint_cuts_what_is_under_way_and_says_so(app, first):
     begin = time.monotonic()
     ferry.process.send_signal(signal.SIGINT)
     assert cut(stream) and cut(sleep)
-    assert ferry.process.wait(5) == 0
-    assert time.monotonic() - begin < 3
+    assert ferry.process.wait(20) == 0
+    assert time.monotonic() - begin < 8
     assert re.search(r'"GET /length HTTP/1.1" 200 1 .* -\n', ferry.err)
     assert re.search(r'"GET /stream/100/100 HTTP/1.1" 200 [1-9].* shutdown\n', ferry.err)
     assert re.search(r'"GET /sleep/10000 HTTP/1.1" .* shutdown\n', ferry.err)
@@ -225,7 +227,7 @@ def test_ctrl_c_reaches_all_and_ends_it_once(app):
         ferry = app("--threads", 2, prefix=["setsid"])
         assert ferry.get("/length").status == 200
         os.killpg(ferry.process.pid, sig)
-        assert ferry.process.wait(5) == 0
+        assert ferry.process.wait(20) == 0
         assert "worker" not in ferry.err
 
 
@@ -261,8 +263,8 @@ def test_nothing_outlives_a_master_that_was_killed(app, folder):
     with ferry.client() as c:
         assert c.request("GET", "/length").status == 200
         ferry.process.kill()
-        ferry.process.wait(5)
-        wait_until(lambda: not [p for p in pids if alive(p)], 5)
+        ferry.process.wait(20)
+        wait_until(lambda: not [p for p in pids if alive(p)])
         assert c.closed()
     assert list(ferry.place.iterdir()) == []
     assert not (folder / "s").exists()
@@ -291,7 +293,7 @@ def test_nothing_outlives_those_that_were_killed(app, folder, killed, deaf):
     for i in killed:
         os.kill(three[i], signal.SIGKILL)
     wait_until(lambda: not [p for p in pids if alive(p)], 15)
-    assert ferry.process.wait(5) == (-signal.SIGKILL if 0 in killed else 1)
+    assert ferry.process.wait(20) == (-signal.SIGKILL if 0 in killed else 1)
     assert list(ferry.place.iterdir()) == []
     assert not (folder / "s").exists()
     if 2 in killed:
@@ -317,12 +319,11 @@ def test_without_an_application_there_are_no_guards(serve, hello):
 def test_a_master_that_was_killed_frees_its_port_while_a_request_is_finished(app):
     ferry = app()
     with ferry.client() as c:
-        c.send("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n12")
-        time.sleep(0.1)
+        c.begin("/length", 4)
         ferry.process.kill()
-        ferry.process.wait(5)
-        wait_until(lambda: refused(ferry.port), 2)
-        c.send("34")
+        ferry.process.wait(20)
+        wait_until(lambda: refused(ferry.port))
+        c.send("1234")
         assert c.response().status in (200, 502, 503)  # the application has ended as well
 
 
@@ -368,19 +369,16 @@ def test_a_worker_that_keeps_crashing_is_started_ever_later(app):
         dead = worker_but(ferry, dead)
         os.kill(dead, signal.SIGKILL)
         wait_until(lambda: f"(Killed); starting another in {pause} s\n" in ferry.err)
-    begin = time.monotonic()  # in the pause
-    assert ferry.stop() == 0
-    assert time.monotonic() - begin < 1
+    assert ferry.stop() == 0  # in the pause
 
 
 def test_a_worker_that_ends_by_itself_is_replaced(app):
     ferry = app()
     with ferry.client() as c:
-        c.send("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n12")
-        time.sleep(0.1)
+        c.begin("/length", 4)
         os.kill(ferry.worker(), signal.SIGTERM)
         time.sleep(0.1)
-        c.send("34")
+        c.send("1234")
         assert c.response().text == "4"
     wait_until(lambda: "the worker ended with status 0; starting another in 0.1 s" in ferry.err)
     assert wait_until(lambda: ferry.get("/length")).status == 200
@@ -405,9 +403,7 @@ def test_it_is_started_again_ever_later(app, folder):
     for pause in ("0.1", "0.2", "0.4"):
         wait_until(lambda: re.search(rf"ferry: {folder}/app: process \d+ ended with status 3; "
                                      rf"started again in {pause} s\n", ferry.err))
-    begin = time.monotonic()  # in the pause
-    assert ferry.stop() == 0
-    assert time.monotonic() - begin < 1
+    assert ferry.stop() == 0  # in the pause
 
 
 def test_requests_wait_for_it(app):
@@ -459,7 +455,7 @@ def test_one_that_cannot_be_started_is_an_error(folder, name, why):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("sig, least, most", [(signal.SIGTERM, 4.5, 7), (signal.SIGINT, 0.8, 3)])
+@pytest.mark.parametrize("sig, least, most", [(signal.SIGTERM, 4.5, 15), (signal.SIGINT, 0.8, 4.5)])
 def test_one_that_ignores_sigterm_is_killed(app, sig, least, most):
     ferry = app(env={"DEAF": "1"})
     assert ferry.get("/length").status == 200
@@ -476,7 +472,7 @@ def test_sigint_hurries_a_sigterm_up(app):
     ferry.process.terminate()
     time.sleep(0.3)
     assert ferry.stop(signal.SIGINT) == 0
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 4.5  # SIGTERM's patience is 5 s
 
 
 def test_what_it_leaves_behind_is_killed(app, folder):
@@ -491,14 +487,14 @@ def test_what_it_leaves_behind_is_killed(app, folder):
 def test_listening_goes_on_over_a_unix_socket_until_the_end(app, folder):
     ferry = app("-l", f"unix:{folder}/s", listen=False)
     with Client(folder / "s") as c:
-        get(c, "/sleep/500")
-        time.sleep(0.1)
+        c.begin("/length", 4)
         ferry.process.terminate()
 
         def is_refused():
             with socket.socket(socket.AF_UNIX) as s:
                 return s.connect_ex(str(folder / "s")) != 0
-        wait_until(is_refused, 0.3)
-        assert c.response().text == "slept"
-    assert ferry.process.wait(5) == 0
+        wait_until(is_refused)
+        c.send("1234")
+        assert c.response().text == "4"
+    assert ferry.process.wait(20) == 0
     assert not (folder / "s").exists()

@@ -85,17 +85,17 @@ def test_a_form_comes_back(demo):
 
 def test_the_stream_comes_line_by_line(demo):
     with demo.client() as c:
+        begin = time.monotonic()
         c.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
         assert c.head()[0] == 200
-        times = []
         for n in range(1, 4):
             size = int(c.line(), 16)
             assert c.take(size).decode().startswith(f"line {n} of 10, ")
             c.take(2)
-            times.append(time.monotonic())
-    assert all(0.3 < b - a < 2 for a, b in zip(times, times[1:]))
+            assert b"line 10 of 10" not in c.buffer
+        assert time.monotonic() - begin > 0.6
     # It hears that its reader left when the next line cannot be sent.
-    wait_until(lambda: "demo: the reader left after line" in demo.err, 3)
+    wait_until(lambda: "demo: the reader left after line" in demo.err)
 
 
 def test_many_streams_share_the_program(demo):
@@ -107,8 +107,8 @@ def test_many_streams_share_the_program(demo):
             c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     began = time.monotonic()
     in_threads(100, lines)
-    assert time.monotonic() - began < 4  # one after the other, it would be a minute
-    wait_until(lambda: "<dt>streams running<dd>0<" in demo.get("/facts").text, 3)
+    assert time.monotonic() - began < 20  # one after the other, it would be a minute
+    wait_until(lambda: "<dt>streams running<dd>0<" in demo.get("/facts").text)
 
 
 def test_an_upload_passes_through_in_bounded_memory(demo):
@@ -160,8 +160,8 @@ def test_the_program_ends_with_ferry_and_leaves_nothing(folder, sig):
         path, pids = run_folder(ferry), ferry.children()
         assert path.stat().st_mode & 0o777 == 0o700 and len(pids) == 4  # a guard, the master, the worker, the program
         assert ferry.stop(sig) == (-sig if sig == signal.SIGKILL else 0)
-        wait_until(lambda: not any(map(alive, pids)), 5)
-        wait_until(lambda: not path.exists(), 2)
+        wait_until(lambda: not any(map(alive, pids)))
+        wait_until(lambda: not path.exists())
 
 
 def test_a_program_that_is_not_there_is_named(folder):

@@ -7,11 +7,11 @@ import json
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
-from conftest import BUILD, IO, ROOT, Client, needs_php_fpm, wait_until
+from conftest import BUILD, IO, ROOT, Client, has_read, needs_php_fpm, wait_until
+from gateways import listens_at
 from phpsite import listens, php_fpm
 
 # LeakSanitizer cannot look from within a sandbox; where it is not built in, the sandbox is to be there.
@@ -59,7 +59,7 @@ def example(folder, name):
     path = folder / f"{name}.sock"
     process = subprocess.Popen([str(BUILD / "examples" / name), f"unix:{path}"], stdin=subprocess.DEVNULL)
     try:
-        wait_until(path.exists)
+        wait_until(lambda: listens_at(path))
         yield f"unix:{path}"
     finally:
         process.terminate()
@@ -191,7 +191,7 @@ def test_it_ends_when_its_requests_have(start, world):
     p = start("in C", "php-site")
     with Client(p.port) as c:
         c.send("GET /slow.php HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.3)
+        wait_until(lambda: has_read(p.port))
         p.process.terminate()
         assert c.response().body == b"done"
     assert p.process.wait(20) == 0
@@ -202,7 +202,7 @@ def test_told_twice_it_ends_at_once(start, world):
     p = start("in C", "php-site")
     with Client(p.port) as c:
         c.send("GET /slow.php HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.3)
+        wait_until(lambda: has_read(p.port))
         p.process.terminate()
         wait_until(lambda: not listens(("127.0.0.1", p.port)))
         p.process.send_signal(signal.SIGINT)

@@ -33,7 +33,7 @@ def memory_kib(ferry):
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
 
-def is_served(ferry, within=2):
+def is_served(ferry, within=10):
     began = time.monotonic()
     with Client(ferry.port, timeout=within) as c:
         assert c.request("GET", "/").body == b"still here"
@@ -84,7 +84,7 @@ def test_slow_readers_cost_no_memory(serve, hello, multiplex):
     for _ in range(20):
         began = time.monotonic()
         assert ferry.get("/").body == b"hello, ferry"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         time.sleep(0.05)
     assert memory_kib(ferry) - before < 64 * 1024
     r = clients[0].response()  # slow, not lost

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, Client, alive, children_of, open_files, wait_until
+from conftest import BUILD, Client, alive, children_of, has_read, open_files, wait_until
 from phpsite import PHP, each_php, in_threads, make_site, need, pattern, php_fpm, serving
 
 
@@ -63,7 +63,7 @@ def test_php_ends_when_ferry_is_killed(folder, php):
 def test_sigterm_lets_a_script_finish(folder):
     with serving(folder / "run", make_site(folder / "site"), "--php", need("php-fpm")) as ferry, ferry.client() as c:
         c.send("GET /stream.php?n=4&ms=150 HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.2)
+        wait_until(lambda: has_read(ferry.port))
         ferry.process.terminate()
         r = c.response()
         assert r.complete and r.text == "line 1\nline 2\nline 3\nline 4\n"
@@ -129,7 +129,7 @@ def test_nobody_waits_for_a_connection_that_lies_idle_in_another_thread(folder, 
                 c.close()
             began = time.monotonic()
             assert ferry.get("/exit.php").status == 200
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5
 
 
 @each_php
@@ -180,12 +180,12 @@ def test_64_clients_and_two_threads_share_one_php_process(folder, backlog):
                     assert r is not None and r.status == 200 and r.text.startswith("slept "), (r and r.status, r and r.body)
 
         in_threads(64, client)
-        assert max(slowest) < 4
+        assert max(slowest) < 10
         # One after the other on new connections, which land in either thread.
         began = time.monotonic()
         for _ in range(30):
             assert ferry.get("/exit.php").status == 200
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 9
 
 
 def test_a_full_backlog_waits(folder):
@@ -238,7 +238,7 @@ def test_a_client_that_left_frees_the_only_process(folder):
             assert c.head()[0] == 200
         began = time.monotonic()
         assert ferry.get("/exit.php").status == 200
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 9
         assert (folder / "notes" / "n").read_text() == "aborted"
 
 
@@ -254,7 +254,7 @@ def test_an_upload_that_is_broken_off_frees_the_only_process(folder, reset):
                 c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         began = time.monotonic()
         assert ferry.get("/exit.php").status == 200
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 9
         wait_until(lambda: re.search(r'"POST /body\.php HTTP/1\.1" 499 .* client-gone$', ferry.err, re.M))
 
 
@@ -263,11 +263,11 @@ def test_a_client_that_left_the_queue_is_forgotten(folder):
     with php_fpm(folder / "fpm", "access.log=" + str(folder / "fpm" / "access")) as (_, address), \
             serving(folder / "run", root, "-a", address, "--threads", 1) as ferry:
         with ferry.client() as busy:
-            busy.send("GET /sleep.php?ms=600 HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.15)
+            busy.send("GET /sleep.php?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: has_read(ferry.port))
             with ferry.client() as leaves:
                 leaves.send("GET /exit.php?left HTTP/1.1\r\nHost: x\r\n\r\n")
-                time.sleep(0.1)
+                wait_until(lambda: has_read(ferry.port))
                 # A reset: a client that only ends its sending may still read.
                 leaves.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             wait_until(lambda: re.search(r"/exit\.php\?left .* client-gone$", ferry.err, re.M))

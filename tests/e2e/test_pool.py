@@ -3,6 +3,7 @@
 import pathlib
 import time
 
+from conftest import has_read, wait_until
 from phpsite import in_threads, make_site, php_fpm, serving
 
 CLIENTS = 200
@@ -35,6 +36,8 @@ def test_200_clients_and_one_process_in_order_of_arrival(folder):
                 time.sleep(0.01)
             for n, client in enumerate(clients):
                 client.send(f"GET /note.php?n={n} HTTP/1.1\r\nHost: x\r\n\r\n")
+                if n % 8 == 7:
+                    wait_until(lambda: has_read(ferry.port))
             time.sleep(1)  # ferry sees after 20 ms that the one process is pinned, and keeps no connection from then on
             (notes / "go").touch()
             for n, client in enumerate(clients):

@@ -285,6 +285,13 @@ def test_applications_that_did_not_change_keep_their_processes(run, folder):
     assert ferry.at("/a/").body == ferry.at("/b/").body == b"hello, ferry"
 
 
+def environment(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
 def test_a_reload_while_one_waits_for_its_applications(run):
     text = ('application a {{ spawn = {{ {app} }} env {{ X = x{n} }} }}\n'
             'site {{ listen = "127.0.0.1:0"\n route "/{n}" {{ application a {{}} }} }}\n')
@@ -292,7 +299,7 @@ def test_a_reload_while_one_waits_for_its_applications(run):
     for n in (1, 2):  # a program that was just started is waited for, so the second comes meanwhile
         ferry.write(text.format(app=HELLO, n=n))
         ferry.process.send_signal(signal.SIGHUP)
-        time.sleep(0.2)
+        wait_until(lambda: any(f"X=x{n}".encode() in environment(p) for p in ferry.children()))
     wait_until(lambda: ferry.at("/2").status == 200, 60)
     wait_until(lambda: ferry.err.count("in force") == 2, 60)
     ferry.reload(text.format(app=HELLO, n=3))  # and there are reloads after it

@@ -56,8 +56,8 @@ def test_bad_usage_is_64_and_says_what(args, word):
 def test_sigterm_finishes_what_runs(serve, hello):
     ferry = serve("-a", hello)
     with ferry.client() as c:
-        c.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
-        time.sleep(0.2)
+        c.begin("/upload", 10)
+        c.send("12345")
         ferry.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         c.send("67890")
@@ -70,9 +70,9 @@ def test_sigterm_finishes_what_runs(serve, hello):
 def test_sigint_ends_at_once(serve, hello):
     ferry = serve("-a", hello)
     with ferry.client() as c:
-        c.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
-        time.sleep(0.1)
-        assert ferry.stop(signal.SIGINT, 3) == 0
+        c.begin("/upload", 10)
+        c.send("12345")
+        assert ferry.stop(signal.SIGINT, 10) == 0
 
 
 def test_a_worker_that_dies_is_replaced(serve, hello):

@@ -143,7 +143,7 @@ def test_no_fork(spawn, folder):
     assert not (folder / "pid").exists()
     connect(folder / "s").close()
     p.terminate()
-    assert p.wait(5) == -signal.SIGTERM
+    assert p.wait(20) == -signal.SIGTERM
     p.stdout.close()
     p.stderr.close()
 
@@ -321,7 +321,7 @@ def test_what_cannot_be_executed_is_told_and_leaves_nothing(folder, program, why
     begin = time.monotonic()
     p = run(*SPAWN, "-s", folder / "s", "-F", "3", "-P", folder / "pid", "--", program)
     assert (p.returncode, p.stdout, p.stderr) == (1, "", f"ferry: {why}\n")
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 2.5  # of three
     assert list(folder.iterdir()) == []
 
 
