@@ -38,6 +38,7 @@ struct replay {
     struct ferry_addr to;
     char to_text[FERRY_ADDR_TEXT_MAX];
     uint64_t number, bad;
+    uint64_t same, different, cut, uncompared, unsent; /* of `number` */
     char *why;
     size_t why_cap;
 };
@@ -213,16 +214,20 @@ static void show_answer(struct replay *rp, int64_t began_us,
     const struct ferry_replay_opts *o = rp->opts;
     char *text = NULL;
     size_t len = 0;
+    bool whole = now->ended && !now->protocol_status, differs = false;
     FILE *lines;
 
     ferry_show_request(&o->show, rp->number, began_us, now, o->out);
-    if (!now->ended || now->protocol_status)
-        rp->bad++;
+    rp->bad += !whole;
     if (!o->compare)
         return;
     lines = open_memstream(&text, &len);
-    if (lines && ferry_compare(recorded, now, lines) > 0)
-        rp->bad++;
+    differs = lines && ferry_compare(recorded, now, lines) > 0;
+    rp->bad += differs;
+    ++*(!whole                       ? &rp->cut
+        : differs                    ? &rp->different
+        : !lines || !recorded->ended ? &rp->uncompared
+                                     : &rp->same);
     if (!lines || fclose(lines) != 0) {
         note(rp, "no memory is left to compare");
         return;
@@ -256,6 +261,7 @@ static void send_again(struct replay *rp, const struct ferry_follow_request *r)
     if (!bytes) {
         note(rp, "not sent again: the request is not whole in the file");
         rp->bad++;
+        rp->unsent++;
         ferry_follow_free(f);
         return;
     }
@@ -267,6 +273,7 @@ static void send_again(struct replay *rp, const struct ferry_follow_request *r)
         snprintf(text, sizeof text, "no answer: %s", ferry_strerror(err));
         note(rp, text);
         rp->bad++;
+        rp->cut++;
     } else {
         show_answer(rp, began_us, r, ev.request);
     }
@@ -435,6 +442,31 @@ static int take_file(struct replay *rp, int fd, char *buffer)
     return 0;
 }
 
+static void sum_up(struct replay *rp)
+{
+    const struct {
+        uint64_t n;
+        const char *what;
+    } parts[] = {{rp->same, " answered as recorded"},
+                 {rp->different, " answered differently"},
+                 {rp->cut, " without a whole answer"},
+                 {rp->uncompared, " not compared"},
+                 {rp->unsent, " not sent"}};
+    const char *between = ":";
+    char text[256];
+    size_t at = (size_t)snprintf(text, sizeof text, "%llu request%s",
+                                 (unsigned long long)rp->number, rp->number == 1 ? "" : "s");
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!parts[i].n)
+            continue;
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s %llu%s", between,
+                               (unsigned long long)parts[i].n, parts[i].what);
+        between = ",";
+    }
+    ferry_show_note(&rp->opts->show, 0, wall_us(), text, rp->opts->out); /* of no connection */
+}
+
 int ferry_replay(const struct ferry_replay_opts *opts, char *why, size_t cap)
 {
     struct replay *rp = calloc(1, sizeof *rp);
@@ -458,6 +490,8 @@ int ferry_replay(const struct ferry_replay_opts *opts, char *why, size_t cap)
                 ferry_follow_free(rp->tapes[port]->follow);
                 free(rp->tapes[port]);
             }
+        if (err == 0 && opts->compare)
+            sum_up(rp);
         if (err == 0)
             err = rp->bad ? 1 : 0;
     }

@@ -139,27 +139,50 @@ static void put_line(const struct ferry_show_opts *o, uint64_t conn, int64_t beg
 
 /* -- JSON -- */
 
-/* Text that is no UTF-8 is taken as Latin-1, so that nothing of it is lost. */
-static json_t *json_text(struct ferry_slice s)
+/* The text, with U+FFFD for each byte that is no part of UTF-8; *exact: there is none. */
+static json_t *json_text(struct ferry_slice s, bool *exact)
 {
-    json_t *text = json_stringn(s.len ? s.p : "", s.len), *latin;
+    json_t *text = json_stringn(s.len ? s.p : "", s.len);
     char *utf8, *at;
 
-    if (text || !s.len)
+    *exact = text != NULL;
+    if (text)
         return text;
-    utf8 = at = malloc(2 * s.len);
+    utf8 = at = malloc(3 * s.len + 1);
     if (!utf8)
         return NULL;
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.p[i];
+    while (s.len) {
+        unsigned char c = (unsigned char)s.p[0];
+        size_t n = c < 0x80 ? 1 : ferry__utf8(s);
 
-        if (c >= 0x80)
-            *at++ = (char)(0xc0 | c >> 6);
-        *at++ = (char)(c >= 0x80 ? 0x80 | (c & 0x3f) : c);
+        at = n ? ferry__put(at, ferry_slice_first(s, n)) : FERRY_PUT(at, "\xef\xbf\xbd");
+        s = ferry_slice_from(s, n ? n : 1);
     }
-    latin = json_stringn(utf8, (size_t)(at - utf8));
+    text = json_stringn(utf8, (size_t)(at - utf8));
     free(utf8);
-    return latin;
+    return text;
+}
+
+/* RFC 4648, section 4 */
+static json_t *json_base64(struct ferry_slice s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc((s.len + 2) / 3 * 4 + 1), *at = text;
+    json_t *value;
+
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < s.len; i += 3) {
+        uint32_t bits = 0;
+
+        for (size_t k = 0; k < 3; k++)
+            bits = bits << 8 | (i + k < s.len ? (unsigned char)s.p[i + k] : 0);
+        for (size_t k = 0; k < 4; k++)
+            *at++ = i + k > s.len ? '=' : digits[bits >> (18 - 6 * k) & 63];
+    }
+    value = json_stringn(text, (size_t)(at - text));
+    free(text);
+    return value;
 }
 
 static void add(json_t *o, const char *name, json_t *value, int *err)
@@ -168,12 +191,28 @@ static void add(json_t *o, const char *name, json_t *value, int *err)
         *err = -ENOMEM;
 }
 
+/* A peer's bytes: as text, and where that is not all of them as base64 too. */
+static void add_bytes(json_t *o, const char *name, struct ferry_slice s, int *err)
+{
+    char member[48];
+    bool exact = true;
+
+    add(o, name, json_text(s, &exact), err);
+    if (exact)
+        return;
+    snprintf(member, sizeof member, "%s_base64", name);
+    add(o, member, json_base64(s), err);
+}
+
 static void add_param(json_t *o, const char *name, const struct ferry_follow_request *r,
                       const char *param, int *err)
 {
     struct ferry_slice value = ferry_follow_param(r, param);
 
-    add(o, name, value.len ? json_text(value) : json_null(), err);
+    if (value.len)
+        add_bytes(o, name, value, err);
+    else
+        add(o, name, json_null(), err);
 }
 
 static void add_time(json_t *o, int64_t us, int *err)
@@ -207,7 +246,10 @@ static void add_end(json_t *o, const struct ferry_follow_request *r, int *err)
     add(o, "protocol_status",
         r->ended ? json_word(ferry_protocol_status_name(r->protocol_status)) : json_null(), err);
     add(o, "stderr_bytes", json_integer((json_int_t)r->err.len), err);
-    add(o, "stderr", r->err.len ? json_text(text) : json_null(), err);
+    if (r->err.len)
+        add_bytes(o, "stderr", text, err);
+    else
+        add(o, "stderr", json_null(), err);
     add(o, "fault", r->fault ? json_string(r->fault) : json_null(), err);
 }
 
@@ -271,7 +313,7 @@ int ferry_show_note(const struct ferry_show_opts *o, uint64_t conn, int64_t when
         add_time(note, when_us, &err);
         if (conn)
             add(note, "connection", json_integer((json_int_t)conn), &err);
-        add(note, "note", json_text(ferry_slice_z(text)), &err);
+        add_bytes(note, "note", ferry_slice_z(text), &err);
         return dump(note, err, out);
     }
     put_clock(o, when_us, out);

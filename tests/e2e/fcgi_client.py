@@ -44,7 +44,7 @@ class Fcgi:
         self.socket.close()
 
     def begin(self, params, role=RESPONDER, keep=True, request_id=1):
-        pairs = b"".join(pair(n.encode(), v.encode()) for n, v in params.items())
+        pairs = b"".join(pair(n.encode(), v.encode(errors="surrogateescape")) for n, v in params.items())
         self.socket.sendall(record(BEGIN, request_id, struct.pack(">HB5x", role, keep)) +
                             (record(PARAMS, request_id, pairs) if pairs else b"") + record(PARAMS, request_id))
 

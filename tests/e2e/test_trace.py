@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """ferry trace between web servers and applications: nothing is changed or held up, and every request is told."""
+import base64
 import hashlib
 import json
 import os
@@ -119,7 +120,7 @@ def test_json_and_filters(trace, app):
     t = trace(app.address, "--json")
     chosen = trace(t.address, "--json", "status=5xx app!=0 uri~/b")
     with connect(chosen) as c:
-        c.ask(NET | dict(REQUEST_URI="/ok?\xff"))
+        c.ask(NET | dict(REQUEST_URI="/ok?\udcff"))
         c.ask(NET | dict(REQUEST_URI="/bad"))
         c.begin(NET | dict(REQUEST_URI="/cut"))
         c.stream(STDIN, b"")
@@ -128,7 +129,8 @@ def test_json_and_filters(trace, app):
             pass
     wait_until(lambda: len(t.requests) == 3)
     ok, bad, cut = t.requests
-    assert (ok["status"], ok["method"], ok["uri"], ok["ended"], ok["app_status"]) == (200, "GET", "/ok?\xff", True, 0)
+    assert (ok["status"], ok["method"], ok["uri"], ok["ended"], ok["app_status"]) == (200, "GET", "/ok?\ufffd", True, 0)
+    assert base64.b64decode(ok["uri_base64"]) == b"/ok?\xff" and "uri_base64" not in bad
     assert (bad["status"], bad["app_status"], bad["protocol_status"]) == (500, 3, "request_complete")
     assert (cut["status"], cut["ended"], cut["app_status"]) == (200, False, None)
     assert cut["first_ms"] <= cut["total_ms"] and cut["connection"] == 1
@@ -515,8 +517,9 @@ def test_requests_are_sent_again(trace, app, folder):
     assert run.returncode == 0, run.stdout + run.stderr
     assert [rq.path for rq in app.seen] == ["/a", "/big", "/b"]
     assert bytes(app.seen[1].body) == big and app.seen[2].params["LONG"] == "x" * 100
-    assert [line.split()[2:5] for line in run.stdout.splitlines()] == [
-        ["200", "GET", "/a"], ["200", "POST", "/big"], ["200", "GET", "/b"]]
+    *lines, summary = run.stdout.splitlines()
+    assert [line.split()[2:5] for line in lines] == [["200", "GET", "/a"], ["200", "POST", "/big"], ["200", "GET", "/b"]]
+    assert summary.endswith(" 3 requests: 3 answered as recorded") and "#" not in summary
     app.seen.clear()
     run = replay(path, "--json", "uri=/b")
     assert run.returncode == 0 and [json.loads(line)["uri"] for line in run.stdout.splitlines()] == ["/b"]
@@ -533,7 +536,13 @@ def test_differences_are_told(trace, app, folder):
                      'header Content-Type: "text/plain" was recorded, now it is "text/html"',
                      'header X-New: was not there, now it is "1"', lines[3]]
     assert lines[3].startswith("content: 204800 bytes were recorded, now there are 204800; from byte 1000 on ")
-    assert replay(path).returncode == 0  # not asked
+    assert run.stdout.splitlines()[-1].endswith(" 3 requests: 1 answered as recorded, 2 answered differently")
+    app.says("/b", stdout(b"Content-Type: a/b\r\n\r\nhalf"))
+    run = replay(path, "--compare", "--json")
+    assert json.loads(run.stdout.splitlines()[-1])["note"] == "3 requests: 2 answered differently, 1 without a whole answer"
+    app.says("/b", answer(b"Content-Type: text/plain\r\n\r\nok"))
+    run = replay(path)  # not asked
+    assert run.returncode == 0 and "requests:" not in run.stdout
 
 
 def test_what_cannot_be_sent_again(trace, app, folder):

@@ -96,11 +96,37 @@ static void an_object(void **state)
         line_of(&json, &r),
         "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"connection\":7,\"id\":2,\"role\":"
         "\"responder\","
-        "\"keep_connection\":false,\"method\":\"GET\",\"uri\":\"/\xc3\xbf\\\"\xc3\x83\xc2\xa4\","
+        "\"keep_connection\":false,\"method\":\"GET\",\"uri\":\"/\xef\xbf\xbd\\\"\xc3\xa4\","
+        "\"uri_base64\":\"L/8iw6Q=\","
         "\"script\":null,\"host\":null,\"client\":null,\"status\":200,\"params_bytes\":37,\"in\":0,"
         "\"out\":512,\"first_ms\":1.5,\"total_ms\":12.345,\"ended\":true,\"aborted\":"
         "false,\"app_status\":0,\"protocol_status\":\"request_complete\",\"stderr_bytes\":0,"
         "\"stderr\":null,\"fault\":null}\n");
+}
+
+static void bytes_in_an_object_are_text_or_base64_too(void **state)
+{
+    static const struct {
+        struct ferry_slice uri;
+        const char *members;
+    } cases[] = {
+        {FERRY_SLICE_INIT("/\xc3\xa4\xe2\x82\xac"), "\"uri\":\"/\xc3\xa4\xe2\x82\xac\",\"script\""},
+        {FERRY_SLICE_INIT("/\1\xc2\x85"), "\"uri\":\"/\\u0001\xc2\x85\",\"script\""},
+        {FERRY_SLICE_INIT("\xc3"), "\"uri\":\"\xef\xbf\xbd\",\"uri_base64\":\"ww==\""},
+        {FERRY_SLICE_INIT("a\xff"), "\"uri\":\"a\xef\xbf\xbd\",\"uri_base64\":\"Yf8=\""},
+        {FERRY_SLICE_INIT("ab\xfe"), "\"uri\":\"ab\xef\xbf\xbd\",\"uri_base64\":\"YWL+\""},
+        {FERRY_SLICE_INIT("\xff\xfe\xc3\xa4"),
+         "\"uri\":\"\xef\xbf\xbd\xef\xbf\xbd\xc3\xa4\",\"uri_base64\":\"//7DpA==\""},
+    };
+    static const struct ferry_show_opts json = {.json = true};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ferry_follow_request r = a_request(cases[i].uri);
+
+        if (!strstr(line_of(&json, &r), cases[i].members))
+            fail_msg("%zu: %s", i, line_of(&json, &r));
+    }
 }
 
 static void show_json(void *arg)
@@ -199,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_line),
         cmocka_unit_test(long_texts_are_cut),
         cmocka_unit_test(an_object),
+        cmocka_unit_test(bytes_in_an_object_are_text_or_base64_too),
         cmocka_unit_test(each_allocation_may_fail),
         cmocka_unit_test(answers_are_compared),
         cmocka_unit_test(what_is_not_known_is_not_equal),
