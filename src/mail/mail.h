@@ -86,8 +86,9 @@ enum ferry_mail_count {
 void ferry_mail_stats(const struct ferry_mail *, uint64_t out[FERRY_MAIL_COUNTS]);
 const char *ferry_mail_count_name(enum ferry_mail_count);
 
-/* Is an address one of these? For the caller's own checks (public addresses). 0, 1 or FERRY_EUSAGE
- * for texts that are no networks, with `why` naming the first. */
+/* Are these networks? 0; FERRY_EUSAGE with `why`, which names the first text that is none; -ENOMEM.
+ */
+FERRY_MUST_CHECK
 int ferry_mail_networks_check(const struct ferry_mail_networks *, char *why, size_t cap);
 
 #endif
