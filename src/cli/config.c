@@ -21,8 +21,8 @@ static const char help_text[] =
     "       ferry config fmt [--write] FILE...\n"
     "       ferry config keys [--json]\n"
     "\n"
-    "Looks at configuration files of `ferry run`; nothing is started. FILE - is standard\n"
-    "input. See ferry.conf(5).\n"
+    "Looks at configuration files of `ferry run` and `ferry mail`; nothing is started. FILE - is\n"
+    "standard input. See ferry.conf(5).\n"
     "\n"
     "  check    say all that is wrong, each with its file and line\n"
     "  dump     print it as one file, with what it includes\n"
@@ -95,10 +95,14 @@ static int check(const struct options *o, const char *file)
     }
     for (unsigned i = 0; i < c->nsites; i++)
         routes += c->sites[i].nroutes;
-    if (!o->quiet)
-        printf("%s is good: %u site%s with %u route%s, %u application%s\n", name_of(file),
-               c->nsites, many(c->nsites), routes, many(routes), c->napplications,
-               many(c->napplications));
+    if (!o->quiet) {
+        printf("%s is good: ", name_of(file));
+        if (c->nsites || !c->nmails)
+            printf("%u site%s with %u route%s, ", c->nsites, many(c->nsites), routes, many(routes));
+        if (c->nmails)
+            printf("%u mail service%s, ", c->nmails, many(c->nmails));
+        printf("%u application%s\n", c->napplications, many(c->napplications));
+    }
     ferry_config_free(c);
     return code;
 }

@@ -75,6 +75,11 @@ static int read_config(void *arg, struct ferry_config **out)
     struct ferry_config *c = NULL;
     int err = ferry_config_read(arg, &c, say, NULL);
 
+    if (err == 0 && c->nsites == 0) {
+        ferry_cli_say("%s: there is no site in it; its mail services are for 'ferry mail'",
+                      (const char *)arg);
+        err = FERRY_EUSAGE;
+    }
     if (err == 0)
         err = check_chains(c);
     if (err < 0)

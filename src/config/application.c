@@ -13,7 +13,7 @@
 #define WEIGHT_MAX 1000
 
 /* Letters, digits and . _ - in a name that is shown, logged, and part of a file's name. */
-static bool is_name(const char *text)
+bool ferry__is_name(const char *text)
 {
     size_t n = strlen(text);
 
@@ -275,7 +275,7 @@ int ferry__read_application(struct ferry__reader *r, void *block, const struct f
         return ferry__reader_say(r, node->place,
                                  "an application has one name: application NAME "
                                  "{ ... }");
-    if (!is_name(name))
+    if (!ferry__is_name(name))
         ferry__reader_say(r, node->place,
                           "an application's name has letters, digits and . _ - behind the first, "
                           "%u at most",

@@ -103,6 +103,12 @@ void ferry_config_site_init(struct ferry_config_site *s)
     ferry__settings_fallback(FERRY__BLOCK_SITE, s);
 }
 
+void ferry_config_mail_init(struct ferry_config_mail *m)
+{
+    *m = (struct ferry_config_mail){0};
+    ferry__settings_fallback(FERRY__BLOCK_MAIL, m);
+}
+
 /* -- filters ---------------------------------------------------------------------------------- */
 
 /* The value of one argument as text; a list gets one more. */

@@ -6,6 +6,7 @@
 
 #include "ferry/client.h"
 #include "ferry/loop.h"
+#include "mail/service.h"
 #include "session/kind.h"
 
 /*
@@ -78,6 +79,21 @@ struct ferry_config_site {
     uint64_t body_max; /* 0: the default */
 };
 
+struct ferry_config_mail {
+    const char *name;
+    struct ferry_config_place place;
+    const char *const *listen; /* addresses */
+    unsigned nlisten;
+    const char *application; /* of the scripts that have none of their own */
+    const char *validate_application, *save_application, *auth_application;
+    const char *const *tls_certs, *const *tls_keys; /* files; no keys: they are in the former */
+    unsigned ntls_certs, ntls_keys;
+    /* Without its name, clients and certificates, which are given when it starts. Here a size_max
+     * of 0 means none. */
+    struct ferry_mail_service service;
+};
+
+enum ferry_config_mail_log { FERRY_CONFIG_MAIL_TEXT, FERRY_CONFIG_MAIL_JSON };
 enum ferry_config_switch { FERRY_CONFIG_AUTO, FERRY_CONFIG_ON, FERRY_CONFIG_OFF };
 
 struct ferry_config {
@@ -85,12 +101,17 @@ struct ferry_config {
     unsigned napplications;
     struct ferry_config_site *sites;
     unsigned nsites;
+    struct ferry_config_mail *mails;
+    unsigned nmails;
     unsigned threads; /* 0: one for each processor */
     enum ferry_io io;
     uint32_t head_max;
     const char *user, *group; /* of the worker, after its sockets are bound; NULL: as we are */
     enum ferry_config_switch sandbox;
     const char *pid_file;
+    const char *mail_log; /* a file, "-" or "off" */
+    enum ferry_config_mail_log mail_log_format;
+    const char *spool;                  /* NULL: in $TMPDIR, or /var/tmp */
     unsigned stop_ms;                   /* for requests under way; 30,000 */
     struct ferry_config_memory *memory; /* all of the above lies in it */
 };
@@ -109,6 +130,8 @@ typedef void (*ferry_config_say)(void *arg, const struct ferry_config_place *, c
 #define FERRY_CONFIG_THREADS_MAX 64u
 #define FERRY_CONFIG_APPLICATIONS_MAX 256u
 #define FERRY_CONFIG_SITES_MAX 1024u
+#define FERRY_CONFIG_MAILS_MAX 64u
+#define FERRY_CONFIG_LISTEN_MAX 64u    /* addresses, of all together */
 #define FERRY_CONFIG_ROUTES_MAX 1024u  /* of one site */
 #define FERRY_CONFIG_FILTERS_MAX 256u  /* of one route */
 #define FERRY_CONFIG_MESSAGES_MAX 100u /* told; one more says how many were not */
@@ -130,6 +153,12 @@ char *ferry_config_text(struct ferry_config *, const char *); /* a copy */
 /* Everything at its default. */
 void ferry_config_application_init(struct ferry_config_application *);
 void ferry_config_site_init(struct ferry_config_site *);
+void ferry_config_mail_init(struct ferry_config_mail *);
+
+/* Would a mail service that listens here take mail for any domain from anybody, though nobody said
+ * that it shall (accept_all)? Not on an address that only a machine or network of our own has. */
+struct ferry_addr;
+bool ferry_config_mail_is_open(const struct ferry_config_mail *, const struct ferry_addr *);
 
 /*
  * Adds a filter of this kind to a route, whose filters are all added by this, with all arguments at

@@ -32,7 +32,11 @@ static const char *const variables[][2] = {
 
 #define NVARIABLES (sizeof variables / sizeof *variables)
 
-static const char *const block_names[] = {"top", "application", "site"};
+static const char *const block_names[] = {
+#define X(name, text) text,
+    FERRY__BLOCK_MAP(X)
+#undef X
+};
 
 /* -- for people ------------------------------------------------------------------------------- */
 
@@ -47,7 +51,7 @@ static void print_text(FILE *to)
 {
     const struct ferry_filter_kind *kind;
 
-    for (unsigned b = FERRY__BLOCK_TOP; b <= FERRY__BLOCK_SITE; b++) {
+    for (unsigned b = FERRY__BLOCK_TOP; b < FERRY__BLOCKS; b++) {
         if (b == FERRY__BLOCK_TOP)
             fputs("at the top of a file\n", to);
         else
@@ -104,7 +108,7 @@ static int fill(json_t *all)
     const struct ferry_filter_kind *kind;
     json_t *part;
 
-    for (unsigned b = FERRY__BLOCK_TOP; b <= FERRY__BLOCK_SITE; b++) {
+    for (unsigned b = FERRY__BLOCK_TOP; b < FERRY__BLOCKS; b++) {
         part = json_array();
         if (json_object_set_new(all, block_names[b], part) != 0)
             return -ENOMEM;

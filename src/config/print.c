@@ -113,6 +113,17 @@ static const char *number(const struct ferry__setting *s, uint64_t n, char out[F
     }
 }
 
+static void print_list(struct ferry__printer *p, const struct ferry__setting *s, const void *block)
+{
+    unsigned n = *(const unsigned *)((const char *)block + s->count);
+
+    if (n == 0)
+        return;
+    name(p, s->name);
+    list(p, *(const char *const *const *)((const char *)block + s->offset), n);
+    fputc('\n', p->to);
+}
+
 static void print_setting(struct ferry__printer *p, const struct ferry__setting *s,
                           const void *block, bool all)
 {
@@ -129,6 +140,10 @@ static void print_setting(struct ferry__printer *p, const struct ferry__setting 
         value = value ? value : s->fallback;
         if (value && (all || !s->fallback || strcmp(value, s->fallback) != 0))
             setting(p, s->name, *value ? value : "values");
+        return;
+    }
+    if (s->type == FERRY__SETTING_LIST) {
+        print_list(p, s, block);
         return;
     }
     n = ferry__setting_get(s, block);
@@ -397,6 +412,20 @@ void ferry__print_sites(struct ferry__printer *p, const void *block, bool all)
         }
         begin(p);
         print_block(p, FERRY__BLOCK_SITE, &c->sites[i], all);
+        end(p);
+        p->any = true;
+    }
+}
+
+void ferry__print_mails(struct ferry__printer *p, const void *block, bool all)
+{
+    const struct ferry_config *c = block;
+
+    for (unsigned i = 0; i < c->nmails; i++) {
+        fputs(p->any ? "\nmail " : "mail ", p->to);
+        word(p, c->mails[i].name);
+        begin(p);
+        print_block(p, FERRY__BLOCK_MAIL, &c->mails[i], all);
         end(p);
         p->any = true;
     }

@@ -9,7 +9,19 @@
 /* What the files of this folder share: the tree of a file's statements, the reader that turns it
  * into a configuration, and the table of settings by which it is read, written and documented. */
 
-enum ferry__block { FERRY__BLOCK_TOP, FERRY__BLOCK_APPLICATION, FERRY__BLOCK_SITE };
+/* X(name, text): the blocks that have a table of settings */
+#define FERRY__BLOCK_MAP(X)                                                                        \
+    X(TOP, "top")                                                                                  \
+    X(APPLICATION, "application")                                                                  \
+    X(SITE, "site")                                                                                \
+    X(MAIL, "mail")
+
+enum ferry__block {
+#define X(name, text) FERRY__BLOCK_##name,
+    FERRY__BLOCK_MAP(X)
+#undef X
+        FERRY__BLOCKS
+};
 
 /* -- the tree
  * -------------------------------------------------------------------------------------------------
@@ -105,8 +117,19 @@ int ferry__check_pair(struct ferry__reader *, const struct ferry__node *table,
  * made whole. NULL: said. */
 const char *ferry__read_address(struct ferry__reader *, struct ferry_config_place, const char *name,
                                 const char *text, bool any);
-/* Is it the name of a host? */
+/* The list of addresses to listen on that a node is: 0, -ENOMEM, or FERRY_EUSAGE, and said. */
+int ferry__read_addresses(struct ferry__reader *, const struct ferry__node *, const char *whose,
+                          const char *const **out, unsigned *n);
+/* Is it the name of a host? And of an application, or a mail service? */
 bool ferry__is_host(struct ferry_slice);
+bool ferry__is_name(const char *);
+/* Is there an application of this name? Else it is said. And do two addresses to listen on mean
+ * the same one? Then its text. */
+void ferry__check_application(struct ferry__reader *, struct ferry_config_place, const char *name);
+const char *ferry__listen_together(const char *const *a, unsigned na, const char *const *b,
+                                   unsigned nb);
+/* What only the whole tells of mail services. */
+void ferry__mails_check(struct ferry__reader *);
 
 /* A path as it is meant in the file of that place: relative ones start at the file's folder. NULL:
  * r->err. */
@@ -134,7 +157,7 @@ void ferry__value_put_size(uint64_t bytes, char out[FERRY__VALUE_MAX]);
  */
 
 enum ferry__setting_type {
-    FERRY__SETTING_TEXT,     /* const char * */
+    FERRY__SETTING_TEXT,     /* const char *; one of `choices`, if there are */
     FERRY__SETTING_PATH,     /* const char *, absolute; words of `choices` stay as they are */
     FERRY__SETTING_NUMBER,   /* unsigned */
     FERRY__SETTING_SWITCH,   /* bool */
@@ -143,6 +166,7 @@ enum ferry__setting_type {
     FERRY__SETTING_SIZE32,   /* uint32_t */
     FERRY__SETTING_SIZE,     /* uint64_t */
     FERRY__SETTING_CHOICE,   /* an enum, by `choices` */
+    FERRY__SETTING_LIST,     /* const char *const *, and `count` */
     FERRY__SETTING_OTHER,    /* by functions of its own */
 };
 
@@ -158,6 +182,10 @@ struct ferry__setting {
     bool block, many;           /* `name title { ... }`; may be said again */
     uint64_t min, max;          /* of what is a number; max 0: none but the type's */
     const char *const *choices; /* NULL behind the last */
+    size_t count;               /* of a list: the offset of its number, an unsigned */
+    bool paths;                 /* the texts of a list are paths */
+    /* What is wrong with a text, or NULL. */
+    const char *(*wrong)(const char *text);
     int (*read)(struct ferry__reader *, void *block, const struct ferry__node *);
     /* Nothing when it is not set, but for `all`. */
     void (*print)(struct ferry__printer *, const void *block, bool all);
@@ -183,6 +211,8 @@ int ferry__read_processes(struct ferry__reader *, void *, const struct ferry__no
 int ferry__read_env(struct ferry__reader *, void *, const struct ferry__node *);
 int ferry__read_application(struct ferry__reader *, void *, const struct ferry__node *);
 int ferry__read_site(struct ferry__reader *, void *, const struct ferry__node *);
+int ferry__read_mail(struct ferry__reader *, void *, const struct ferry__node *);
+int ferry__read_mail_listen(struct ferry__reader *, void *, const struct ferry__node *);
 int ferry__read_threads(struct ferry__reader *, void *, const struct ferry__node *);
 int ferry__read_listen(struct ferry__reader *, void *, const struct ferry__node *);
 int ferry__read_params(struct ferry__reader *, void *, const struct ferry__node *);
@@ -196,6 +226,7 @@ void ferry__print_processes(struct ferry__printer *, const void *, bool);
 void ferry__print_env(struct ferry__printer *, const void *, bool);
 void ferry__print_applications(struct ferry__printer *, const void *, bool);
 void ferry__print_sites(struct ferry__printer *, const void *, bool);
+void ferry__print_mails(struct ferry__printer *, const void *, bool);
 void ferry__print_threads(struct ferry__printer *, const void *, bool);
 void ferry__print_listen(struct ferry__printer *, const void *, bool);
 void ferry__print_params(struct ferry__printer *, const void *, bool);

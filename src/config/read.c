@@ -133,15 +133,40 @@ static int read_text(struct ferry__reader *r, const struct ferry__setting *s, vo
 
     if (!*text)
         return ferry__reader_say(r, node->place, "'%s' is empty", node->name);
-    if (s->type == FERRY__SETTING_PATH) {
-        for (const char *const *word = s->choices; word && *word; word++)
-            if (strcmp(text, *word) == 0) {
-                *out = text;
-                return 0;
-            }
-        text = ferry__reader_path(r, node->texts->place, text);
+    for (const char *const *word = s->choices; word && *word; word++)
+        if (strcmp(text, *word) == 0) {
+            *out = text;
+            return 0;
+        }
+    if (s->type == FERRY__SETTING_TEXT && s->choices)
+        return ferry__reader_say(r, node->texts->place, "'%s = %.60s': %s is expected", node->name,
+                                 text, ferry__setting_form(s));
+    if (s->wrong && s->wrong(text))
+        return ferry__reader_say(r, node->texts->place, "'%.60s' in '%s': %s", text, node->name,
+                                 s->wrong(text));
+    *out = s->type == FERRY__SETTING_PATH ? ferry__reader_path(r, node->texts->place, text) : text;
+    return 0;
+}
+
+static int read_list(struct ferry__reader *r, const struct ferry__setting *s, void *block,
+                     const struct ferry__node *node)
+{
+    const char **list = ferry__reader_alloc(r, (node->ntexts + 1) * sizeof *list), *why;
+    unsigned n = 0;
+
+    if (!list)
+        return -ENOMEM;
+    for (const struct ferry__text *t = node->texts; t; t = t->next) {
+        why = !*t->text ? "it is empty" : s->wrong ? s->wrong(t->text) : NULL;
+        if (why)
+            ferry__reader_say(r, t->place, "'%.60s' in '%s': %s", t->text, node->name, why);
+        for (unsigned i = 0; i < n && !s->paths; i++) /* two certificates may have one key */
+            if (strcmp(list[i], t->text) == 0)
+                ferry__reader_say(r, t->place, "'%.60s' stands twice in '%s'", t->text, node->name);
+        list[n++] = s->paths ? ferry__reader_path(r, t->place, t->text) : t->text;
     }
-    *out = text;
+    *(const char *const **)((char *)block + s->offset) = list;
+    *(unsigned *)((char *)block + s->count) = n;
     return 0;
 }
 
@@ -151,8 +176,10 @@ static int read_setting(struct ferry__reader *r, const struct ferry__setting *s,
     const char *text, *why;
     uint64_t n;
 
-    if (s->type == FERRY__SETTING_OTHER)
+    if (s->read)
         return s->read(r, block, node);
+    if (s->type == FERRY__SETTING_LIST)
+        return read_list(r, s, block, node);
     text = single(r, node);
     if (!text)
         return FERRY_EUSAGE;
@@ -182,7 +209,16 @@ static const char *foreign(const char *word)
                                            {"workers", "threads"},
                                            {"document-root", "root"},
                                            {"host", "site"},
-                                           {"worker_processes", "threads"}};
+                                           {"worker_processes", "threads"},
+                                           {"size", "size-max"},
+                                           {"max-size", "size-max"},
+                                           {"max_size", "size-max"},
+                                           {"max_clients", "clients-max"},
+                                           {"allowed_hosts", "domains"},
+                                           {"hosts", "domains"},
+                                           {"host_name", "hostname"},
+                                           {"smtp", "mail"},
+                                           {"lmtp", "mail"}};
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(word, words[i][0]) == 0)

@@ -168,24 +168,25 @@ static const char *application_name(void *arg, unsigned i)
     return i < c->napplications ? c->applications[i].name : NULL;
 }
 
-static void check_applications(struct ferry__reader *r, const struct ferry_config_filter *f)
+void ferry__check_application(struct ferry__reader *r, struct ferry_config_place place,
+                              const char *name)
 {
     struct ferry_config *c = r->config;
+    const char *meant;
 
-    for (unsigned i = 0; i < f->kind->nargs; i++) {
-        const char *name = f->applications[i], *meant;
-        unsigned at = 0;
+    for (unsigned i = 0; i < c->napplications; i++)
+        if (strcmp(c->applications[i].name, name) == 0)
+            return;
+    meant = ferry__nearest(name, application_name, c);
+    ferry__reader_say(r, place, "there is no application '%.60s'%s%s%s", name,
+                      meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
+}
 
-        if (!name)
-            continue;
-        while (at < c->napplications && strcmp(c->applications[at].name, name) != 0)
-            at++;
-        if (at < c->napplications)
-            continue;
-        meant = ferry__nearest(name, application_name, c);
-        ferry__reader_say(r, f->place, "there is no application '%.60s'%s%s%s", name,
-                          meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
-    }
+static void check_applications(struct ferry__reader *r, const struct ferry_config_filter *f)
+{
+    for (unsigned i = 0; i < f->kind->nargs; i++)
+        if (f->applications[i])
+            ferry__check_application(r, f->place, f->applications[i]);
 }
 
 #define ARGS_MAX 64
@@ -241,22 +242,20 @@ static void normal(const char *text, char out[FERRY_ADDR_TEXT_MAX])
         ferry_addr_format(&addr, out, FERRY_ADDR_TEXT_MAX);
 }
 
-static bool listen_together(const struct ferry_config_site *a, const struct ferry_config_site *b,
-                            const char **where)
+const char *ferry__listen_together(const char *const *a, unsigned na, const char *const *b,
+                                   unsigned nb)
 {
     char x[FERRY_ADDR_TEXT_MAX], y[FERRY_ADDR_TEXT_MAX];
 
-    for (unsigned i = 0; i < a->nlisten; i++) {
-        normal(a->listen[i], x);
-        for (unsigned j = 0; j < b->nlisten; j++) {
-            normal(b->listen[j], y);
-            if (strcmp(x, y) == 0) {
-                *where = b->listen[j];
-                return true;
-            }
+    for (unsigned i = 0; i < na; i++) {
+        normal(a[i], x);
+        for (unsigned j = 0; j < nb; j++) {
+            normal(b[j], y);
+            if (strcmp(x, y) == 0)
+                return b[j];
         }
     }
-    return false;
+    return NULL;
 }
 
 static bool has_name(const struct ferry_config_site *s, const char *name)
@@ -276,9 +275,12 @@ static void check_name(struct ferry__reader *r, unsigned site, const char *name)
     const struct ferry_config_site *b = &c->sites[site];
 
     for (const struct ferry_config_site *a = c->sites; a < b; a++) {
-        const char *where, *file = a->place.file == b->place.file ? NULL : a->place.file;
+        const char *file = a->place.file == b->place.file ? NULL : a->place.file, *where;
 
-        if (!has_name(a, name) || !listen_together(a, b, &where))
+        if (!has_name(a, name))
+            continue;
+        where = ferry__listen_together(a->listen, a->nlisten, b->listen, b->nlisten);
+        if (!where)
             continue;
         if (name)
             ferry__reader_say(r, b->place, "'%s' is a site on %s already, on line %u%s%s", name,
@@ -332,11 +334,12 @@ void ferry__config_check(struct ferry__reader *r)
 
     for (const struct ferry__config_file *f = r->files; f; f = f->next)
         top.file = f->name;
-    if (c->nsites == 0 && r->nmessages == 0)
+    if (c->nsites == 0 && c->nmails == 0 && r->nmessages == 0)
         ferry__reader_say(r, top, "there is no site, so nothing would be served");
     for (unsigned s = 0; s < c->nsites && !r->err; s++) {
         check_names(r, s);
         check_filters(r, &c->sites[s]);
     }
     check_listeners(r);
+    ferry__mails_check(r);
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/slice.h"
-#include "config/private.h"
+#include "config/table.h"
 #include "gate/site.h"
 
 static const char *const balances[] = {
@@ -23,25 +23,17 @@ static const char *const ios[] = {"auto", "uring", "epoll", NULL};
 static const char *const switches[] = {"auto", "on", "off", NULL};
 static const char *const log_formats[] = {"combined", "json", NULL};
 static const char *const log_words[] = {"-", "off", NULL};
+static const char *const mail_log_formats[] = {"text", "json", NULL};
 
-/* NAME(setting, type, member, fallback, help, min, max): what only some have comes behind it. */
 #define AT(member) offsetof(struct ferry_config, member)
-#define SETTING(n, t, m, f, h, ...)                                                                \
-    {                                                                                              \
-        .name = (n), .type = FERRY__SETTING_##t, .offset = AT(m), .fallback = (f), .help = (h),    \
-        __VA_ARGS__                                                                                \
-    }
-#define OTHER(n, f, d, r, p, h, ...)                                                               \
-    {                                                                                              \
-        .name = (n), .type = FERRY__SETTING_OTHER, .form = (f), .fallback = (d),                   \
-        .read = ferry__read_##r, .print = ferry__print_##p, .help = (h), __VA_ARGS__               \
-    }
-
 static const struct ferry__setting top[] = {
     OTHER("application", "NAME { ... }", NULL, application, applications,
           "an application, by the name that filters call it", .block = true, .many = true),
     OTHER("site", "HOST... { ... }", NULL, site, sites,
           "what is served under these host names; without a name: under any other", .block = true,
+          .many = true),
+    OTHER("mail", "NAME { ... }", NULL, mail, mails,
+          "a mail service, of ferry mail: who may receive, and what saves it", .block = true,
           .many = true),
     OTHER("threads", "auto | NUMBER", "auto", threads, threads,
           "threads that serve; auto: one for each processor"),
@@ -58,6 +50,13 @@ static const struct ferry__setting top[] = {
     SETTING("stop-timeout", DURATION, stop_ms, "30s",
             "how long requests under way may take when ferry stops or reloads", .min = 1),
     SETTING("pid-file", PATH, pid_file, NULL, "a file for the number of ferry's process"),
+    SETTING("mail-log", PATH, mail_log, "-",
+            "the file for a line of each message of ferry mail; -: standard error",
+            .choices = log_words),
+    SETTING("mail-log-format", CHOICE, mail_log_format, "text", "how its lines look",
+            .choices = mail_log_formats),
+    SETTING("spool", PATH, spool, NULL,
+            "the folder for messages and bodies that wait; unset: that of $TMPDIR, or /var/tmp"),
     {0}};
 
 #undef AT
@@ -146,6 +145,7 @@ const struct ferry__setting *ferry__settings(enum ferry__block block)
         [FERRY__BLOCK_TOP] = top,
         [FERRY__BLOCK_APPLICATION] = application,
         [FERRY__BLOCK_SITE] = site,
+        [FERRY__BLOCK_MAIL] = ferry__mail_settings,
     };
 
     return tables[block];
@@ -159,20 +159,16 @@ const char *ferry__setting_form(const struct ferry__setting *s)
         [FERRY__SETTING_UNSWITCH] = "on | off", [FERRY__SETTING_DURATION] = "DURATION",
         [FERRY__SETTING_SIZE32] = "SIZE",       [FERRY__SETTING_SIZE] = "SIZE",
     };
+    static _Thread_local char told[160];
+    size_t n = 0;
 
-    if (s->form)
-        return s->form;
-    if (s->choices == balances)
-        return "least-connection | round-robin | hash | sticky";
-    if (s->choices == ios)
-        return "auto | uring | epoll";
-    if (s->choices == switches || s->choices == multiplexes)
-        return "auto | on | off";
-    if (s->choices == log_formats)
-        return "combined | json";
-    if (s->choices == log_words)
-        return "PATH | - | off";
-    return forms[s->type];
+    if (s->form || !s->choices)
+        return s->form ? s->form : forms[s->type];
+    if (s->type == FERRY__SETTING_PATH)
+        n = (size_t)snprintf(told, sizeof told, "PATH");
+    for (unsigned i = 0; s->choices[i] && n < sizeof told; i++)
+        n += (size_t)snprintf(told + n, sizeof told - n, "%s%s", n ? " | " : "", s->choices[i]);
+    return told;
 }
 
 static const char *choice(void *arg, unsigned i)
@@ -281,7 +277,7 @@ void ferry__settings_fallback(enum ferry__block block, void *p)
     for (const struct ferry__setting *s = ferry__settings(block); s->name; s++)
         if (s->type == FERRY__SETTING_PATH || s->type == FERRY__SETTING_TEXT)
             *(const char **)((char *)p + s->offset) = s->fallback;
-        else if (s->type != FERRY__SETTING_OTHER &&
+        else if (s->type != FERRY__SETTING_OTHER && s->type != FERRY__SETTING_LIST &&
                  ferry__setting_parse(s, s->fallback, &n, &why) == 0)
             ferry__setting_put(s, p, n);
 }

@@ -36,18 +36,18 @@ bool ferry__is_host(struct ferry_slice s)
 
 /* -- settings --------------------------------------------------------------------------------- */
 
-int ferry__read_listen(struct ferry__reader *r, void *block, const struct ferry__node *node)
+int ferry__read_addresses(struct ferry__reader *r, const struct ferry__node *node,
+                          const char *whose, const char *const **out, unsigned *count)
 {
-    struct ferry_config_site *s = block;
     const char **listen;
     unsigned n = 0;
 
     if (node->ntexts == 0)
         return node->list ? ferry__reader_say(r, node->place, "'%s' names no address", node->name)
                           : FERRY_EUSAGE;
-    if (node->ntexts > FERRY_GATE_LISTENERS_MAX)
-        return ferry__reader_say(r, node->place, "a site listens on %u addresses at most",
-                                 FERRY_GATE_LISTENERS_MAX);
+    if (node->ntexts > FERRY_CONFIG_LISTEN_MAX)
+        return ferry__reader_say(r, node->place, "%s listens on %u addresses at most", whose,
+                                 FERRY_CONFIG_LISTEN_MAX);
     listen = ferry__reader_alloc(r, node->ntexts * sizeof *listen);
     if (!listen)
         return -ENOMEM;
@@ -63,9 +63,16 @@ int ferry__read_listen(struct ferry__reader *r, void *block, const struct ferry_
             ferry__reader_say(r, t->place, "'%s' stands twice in '%s'", t->text, node->name);
         n++;
     }
-    s->listen = listen;
-    s->nlisten = n;
+    *out = listen;
+    *count = n;
     return 0;
+}
+
+int ferry__read_listen(struct ferry__reader *r, void *block, const struct ferry__node *node)
+{
+    struct ferry_config_site *s = block;
+
+    return ferry__read_addresses(r, node, "a site", &s->listen, &s->nlisten);
 }
 
 int ferry__read_params(struct ferry__reader *r, void *block, const struct ferry__node *node)
