@@ -39,6 +39,7 @@ enum ferry_mail_outcome {
 };
 
 #define FERRY_MAIL_WORDS_MAX 400
+#define FERRY_MAIL_ANSWER_MAX 65536 /* bytes of an answer's body; more is TOO_LONG */
 
 /* One answer: of a recipient, a message, a message for one recipient. */
 struct ferry_mail_verdict {
@@ -51,13 +52,17 @@ struct ferry_mail_verdict {
 
 /* The body of an answer, with its status; only for one that was complete. `token` is what SAVED
  * must be followed by, empty: nothing. For a save of several recipients answered one by one ("rcpt
- * N SAVED" lines, mail.md 3.3) each of them gets its own verdict; `verdicts` has room for nrcpts,
- * and all are set. */
+ * N SAVED" lines, N from 0 on as in rcpt_to_N) each of them gets its own verdict; `verdicts` has
+ * room for nrcpts, and all are set. */
 void ferry_mail_verdict_read(enum ferry_mail_question, int status, struct ferry_slice body,
                              struct ferry_slice token, struct ferry_mail_verdict *verdicts,
                              unsigned nrcpts);
 /* And of one that was not: by how the exchange ended. */
 void ferry_mail_verdict_fail(const struct ferry_outcome *, struct ferry_mail_verdict *);
+/* One answer out of those for several recipients, where only one can be said (SMTP): the first
+ * fault or DEFER, else the first that is saved, else the first refusal (mail.md 3.3). */
+const struct ferry_mail_verdict *ferry_mail_verdict_one(const struct ferry_mail_verdict *,
+                                                        unsigned n);
 
 const char *ferry_mail_outcome_word(enum ferry_mail_outcome);
 /* What the client is told, unless the script said it: with the service's save_fail and
@@ -65,5 +70,16 @@ const char *ferry_mail_outcome_word(enum ferry_mail_outcome);
 enum ferry_smtp_reply ferry_mail_verdict_reply(const struct ferry_mail_service *,
                                                enum ferry_mail_question,
                                                const struct ferry_mail_verdict *);
+/* The script's own words for that reply, made whole with the table's code where it has said none:
+ * the code for ferry_smtp_answer_custom, with *enhanced and *text (which borrow from the verdict);
+ * or 0 when the table's reply is to be given as it is. */
+int ferry_mail_verdict_words(const struct ferry_mail_service *, enum ferry_mail_question,
+                             const struct ferry_mail_verdict *, struct ferry_slice *enhanced,
+                             struct ferry_slice *text);
+
+static inline bool ferry_mail_is_fault(enum ferry_mail_outcome o)
+{
+    return o >= FERRY_MAIL_UNREACHABLE;
+}
 
 #endif
