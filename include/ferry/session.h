@@ -281,6 +281,10 @@ struct ferry_authorize {
     unsigned cache_ms;  /* 10,000 */
     unsigned cache_max; /* verdicts of one thread: 1024 */
     bool pass_cookies;  /* Set-Cookie of a 200 goes to the client with the answer */
+    /* How long a 401 or 403 is remembered by the same key, so that whoever sends it again and again
+       cannot keep the authorizer busy: it is answered with the error page of this status and its
+       WWW-Authenticate. Never longer than cache_ms. 0: 1,000; UINT_MAX: not at all */
+    unsigned cache_refused_ms;
 };
 int ferry_filters_authorize(struct ferry_filters *, struct ferry_client *,
                             const struct ferry_authorize *);

@@ -4,8 +4,12 @@
  * the first asks, or finds the verdict among those remembered; the second comes to run only when
  * the authorizer's answer was 200 and has come whole, and puts its variables into the request.
  * Where anything is wrong, neither goes on. The values of variables are nobody's to log.
+ *
+ * Refusals are remembered beside the verdicts that let pass, in a table of their own: else whoever
+ * sends enough bad keys would have the good ones forgotten.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/text.h"
@@ -14,6 +18,7 @@
 #include "session/verdicts.h"
 
 #define CACHE_MAX 1000000u
+#define FIELDS_KEPT 8
 
 struct authorize {
     struct ferry_client *client;
@@ -21,13 +26,13 @@ struct authorize {
     struct ferry_slice *variables;
     unsigned nvariables;
     struct ferry_template *key; /* NULL: nothing is remembered */
-    unsigned cache_ms, cache_max;
+    unsigned cache_ms, cache_max, refused_ms;
     bool as_fields, pass_cookies;
 };
 
 struct here {
     struct ferry_client_local *client;
-    struct ferry_verdicts *verdicts;
+    struct ferry_verdicts *verdicts, *refusals; /* refusals: NULL, none are remembered */
 };
 
 /* One question, from the request to its answer; in the session's memory. */
@@ -190,15 +195,20 @@ static bool holds_nocase(struct ferry_slice s, struct ferry_slice part)
     return false;
 }
 
+static bool forbids_keeping(const struct ferry_param *field)
+{
+    return ferry_slice_eq_nocase(field->name, FERRY_SLICE("Cache-Control")) &&
+           (holds_nocase(field->value, FERRY_SLICE("no-store")) ||
+            holds_nocase(field->value, FERRY_SLICE("no-cache")));
+}
+
 static int take(struct ferry_session *s, struct asked *a, const struct ferry_param *field)
 {
     const struct ferry_slice prefix = FERRY_SLICE("Variable-");
 
     if (starts_nocase(field->name, prefix))
         return add_variable(s, a, ferry_slice_from(field->name, prefix.len), field->value);
-    if (ferry_slice_eq_nocase(field->name, FERRY_SLICE("Cache-Control")) &&
-        (holds_nocase(field->value, FERRY_SLICE("no-store")) ||
-         holds_nocase(field->value, FERRY_SLICE("no-cache"))))
+    if (forbids_keeping(field))
         a->key.p = NULL;
     if (a->f->pass_cookies && ferry_slice_eq_nocase(field->name, FERRY_SLICE("Set-Cookie"))) {
         a->key.p = NULL; /* it is meant for this client alone */
@@ -207,6 +217,29 @@ static int take(struct ferry_session *s, struct asked *a, const struct ferry_par
             return -ENOMEM;
     }
     return 0;
+}
+
+/* Only what says no and nothing else: a redirect leads each client elsewhere, and cookies are one's
+ * own. */
+static void remember_refusal(struct ferry_session *s, const struct asked *a,
+                             const struct ferry_cgi_response *r)
+{
+    static const struct ferry_slice kept = FERRY_SLICE_INIT("WWW-Authenticate");
+    struct ferry_param fields[FIELDS_KEPT];
+    unsigned n = 0;
+
+    if (!a->key.p || !a->here->refusals || (r->status != 401 && r->status != 403))
+        return;
+    for (unsigned i = 0; i < r->nfields; i++) {
+        const struct ferry_param *field = &r->fields[i];
+
+        if (forbids_keeping(field) || ferry_slice_eq_nocase(field->name, FERRY_SLICE("Set-Cookie")))
+            return;
+        if (ferry_slice_eq_nocase(field->name, kept) && n < FIELDS_KEPT)
+            fields[n++] = (struct ferry_param){kept, field->value};
+    }
+    ferry__verdicts_add(a->here->refusals, a->key, r->status, fields, n,
+                        ferry_loop_now(s->thread->loop));
 }
 
 /* The client is shown what the authorizer says, but not what it says to us. */
@@ -225,8 +258,10 @@ static int judge(struct ferry_session *s, const struct ferry_cgi_response *r, vo
     struct asked *a = arg;
     int err = 0;
 
-    if (r->status != 200)
+    if (r->status != 200) {
+        remember_refusal(s, a, r);
         return relay(s, r);
+    }
     if (r->nfields) {
         a->variables = ferry_session_alloc(s, r->nfields * sizeof *a->variables);
         a->cookies = ferry_session_alloc(s, r->nfields * sizeof *a->cookies);
@@ -280,11 +315,21 @@ static int ask(struct ferry_session *s, const struct authorize *f, struct here *
     return FERRY_STEP_DONE;
 }
 
+static int refuse_again(struct ferry_session *s, const struct ferry_verdict *v)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < v->n && err == 0; i++)
+        err = ferry_session_add_answer_field(s, v->variables[i].name, v->variables[i].value);
+    return err < 0 ? err : ferry_session_refuse(s, v->status, NULL);
+}
+
 static int authorize_run(struct ferry_session *s, void *filter, void *local)
 {
     const struct authorize *f = filter;
     struct here *here = local;
     struct ferry_template_out key = {{NULL, 0}, {NULL, 0}};
+    uint64_t now = ferry_loop_now(s->thread->loop);
     const struct ferry_verdict *v = NULL;
     int err = 0;
 
@@ -300,7 +345,13 @@ static int authorize_run(struct ferry_session *s, void *filter, void *local)
         else if (err < 0)
             return err;
         else
-            v = ferry__verdicts_find(here->verdicts, key.text, ferry_loop_now(s->thread->loop));
+            v = ferry__verdicts_find(here->verdicts, key.text, now);
+    }
+    if (!v && key.text.p && here->refusals) {
+        const struct ferry_verdict *no = ferry__verdicts_find(here->refusals, key.text, now);
+
+        if (no)
+            return refuse_again(s, no);
     }
     if (!v)
         return ask(s, f, here, key.text);
@@ -326,7 +377,7 @@ static int granted_run(struct ferry_session *s, void *filter, void *local)
     if (err < 0)
         return err;
     if (a->key.p && a->f->key)
-        ferry__verdicts_add(a->here->verdicts, a->key, a->variables, a->n,
+        ferry__verdicts_add(a->here->verdicts, a->key, 200, a->variables, a->n,
                             ferry_loop_now(s->thread->loop));
     return FERRY_STEP_NEXT;
 }
@@ -340,6 +391,7 @@ static void authorize_leave(void *local)
     if (!here)
         return;
     ferry__verdicts_free(here->verdicts);
+    ferry__verdicts_free(here->refusals);
     free(here);
 }
 
@@ -353,7 +405,9 @@ static int authorize_join(void *filter, struct ferry_session_thread *t, void **l
     here->client = ferry_session_thread_client(t, f->client);
     if (f->key)
         here->verdicts = ferry__verdicts_new(f->cache_max, f->cache_ms);
-    if (!here->client || (f->key && !here->verdicts)) {
+    if (f->key && f->refused_ms)
+        here->refusals = ferry__verdicts_new(f->cache_max, f->refused_ms);
+    if (!here->client || (f->key && (!here->verdicts || (f->refused_ms && !here->refusals)))) {
         authorize_leave(here);
         return -ENOMEM;
     }
@@ -395,6 +449,11 @@ static int fill(struct ferry_filters *to, struct authorize *f, const struct ferr
     f->pass_cookies = o->pass_cookies;
     f->cache_ms = o->cache_ms ? o->cache_ms : 10000;
     f->cache_max = o->cache_max ? o->cache_max : 1024;
+    f->refused_ms = o->cache_refused_ms ? o->cache_refused_ms : 1000;
+    if (f->refused_ms == UINT_MAX)
+        f->refused_ms = 0;
+    else if (f->refused_ms > f->cache_ms)
+        f->refused_ms = f->cache_ms;
     if (!ferry__slices_copy(o->variables, o->nvariables, &f->variables))
         return -ENOMEM;
     if (o->script) {

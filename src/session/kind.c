@@ -224,24 +224,30 @@ static const struct ferry_filter_arg authorize_args[] = {
     {"cache", FERRY_ARG_DURATION, false, "10s", "how long a verdict is remembered"},
     {"cache_max", FERRY_ARG_INT, false, "1024", "how many verdicts are remembered by one thread"},
     {"pass_cookies", FERRY_ARG_BOOL, false, "off", "its Set-Cookie goes to the client"},
+    {"cache_refused", FERRY_ARG_DURATION, false, "1s",
+     "how long a 401 or 403 is answered with its error page before it is asked again; 0: not at "
+     "all"},
 };
 
 static int add_authorize(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
 {
     (void)root;
-    if (v[5].number < 0 || v[5].number > UINT32_MAX || v[6].number < 0 || v[6].number > UINT32_MAX)
+    if (v[5].number < 0 || v[5].number > UINT32_MAX || v[6].number < 0 ||
+        v[6].number > UINT32_MAX || v[8].number < 0 || v[8].number > UINT32_MAX)
         return ferry_filters_refuse(f, "authorize: cache and cache_max are too large");
-    return ferry_filters_authorize(f, v[0].client,
-                                   &(struct ferry_authorize){
-                                       .script = v[1].set ? v[1].text : NULL,
-                                       .variables = v[2].list,
-                                       .nvariables = v[2].nlist,
-                                       .as_fields = v[3].number,
-                                       .cache_key = v[4].set ? v[4].text : NULL,
-                                       .cache_ms = (unsigned)v[5].number,
-                                       .cache_max = (unsigned)v[6].number,
-                                       .pass_cookies = v[7].number,
-                                   });
+    return ferry_filters_authorize(
+        f, v[0].client,
+        &(struct ferry_authorize){
+            .script = v[1].set ? v[1].text : NULL,
+            .variables = v[2].list,
+            .nvariables = v[2].nlist,
+            .as_fields = v[3].number,
+            .cache_key = v[4].set ? v[4].text : NULL,
+            .cache_ms = (unsigned)v[5].number,
+            .cache_max = (unsigned)v[6].number,
+            .pass_cookies = v[7].number,
+            .cache_refused_ms = v[8].number ? (unsigned)v[8].number : UINT_MAX,
+        });
 }
 
 static int add_auth_prepare(struct ferry_filters *f, const struct ferry_arg_value *v,

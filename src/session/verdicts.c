@@ -132,11 +132,11 @@ static struct kept *copy(struct ferry_slice key, const struct ferry_param *varia
         k->variables[i].name = put(&at, variables[i].name);
         k->variables[i].value = put(&at, variables[i].value);
     }
-    k->verdict = (struct ferry_verdict){k->variables, n};
+    k->verdict = (struct ferry_verdict){.variables = k->variables, .n = n};
     return k;
 }
 
-void ferry__verdicts_add(struct ferry_verdicts *v, struct ferry_slice key,
+void ferry__verdicts_add(struct ferry_verdicts *v, struct ferry_slice key, int status,
                          const struct ferry_param *variables, unsigned n, uint64_t now_ms)
 {
     uint64_t hash = hash_of(v, key);
@@ -149,6 +149,7 @@ void ferry__verdicts_add(struct ferry_verdicts *v, struct ferry_slice key,
         return;
     if (v->n == v->max)
         forget(v, ferry_container(ferry_list_first(&v->used), struct kept, used));
+    k->verdict.status = status;
     k->hash = hash;
     k->until_ms = now_ms + v->keep_ms;
     k->next = v->places[hash & v->mask];

@@ -5,8 +5,8 @@
 #include "base/slice.h"
 #include "ferry/params.h"
 
-/* What an authorizer has let pass, by key, for a while: the variables of its answers. Of one
- * thread. When there is no room, what was not asked for longest is forgotten. */
+/* What an authorizer has said, by key, for a while: its status, and the variables or fields that go
+ * with it. Of one thread. When there is no room, what was not asked for longest is forgotten. */
 
 #define FERRY_VERDICT_KEY_MAX 4096
 #define FERRY_VERDICT_SIZE_MAX 32768 /* of one, key and variables together */
@@ -16,6 +16,7 @@ struct ferry_verdicts;
 struct ferry_verdict {
     const struct ferry_param *variables;
     unsigned n;
+    int status;
 };
 
 /* At most `max` (> 0), each for keep_ms. NULL: no memory. */
@@ -28,7 +29,7 @@ const struct ferry_verdict *ferry__verdicts_find(struct ferry_verdicts *, struct
 
 /* Replaces the one of the same key. What is too large is not remembered, nor anything when memory
  * is out. */
-void ferry__verdicts_add(struct ferry_verdicts *, struct ferry_slice key,
+void ferry__verdicts_add(struct ferry_verdicts *, struct ferry_slice key, int status,
                          const struct ferry_param *variables, unsigned n, uint64_t now_ms);
 
 #endif

@@ -294,6 +294,21 @@ def test_verdicts_are_remembered(run, apps):
     assert len(asked) == 4
 
 
+@pytest.mark.parametrize("more, questions", [("cache_refused = 1h", 1), ("cache_refused = 0", 3)])
+def test_refusals_are_remembered(run, apps, more, questions):
+    asked = []
+    auth = says(apps("auth"), lambda rq: b"Status: 401\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\nno, says the authorizer",
+                asked)
+    r = run(config(auth.address, tells(apps("app")).address, f'cache_key = "$http_authorization" cache = 1h {more}'))
+    answers = [r.ask("/page", {"Authorization": "bad"}) for _ in range(3)]
+    assert [(a.status, a["WWW-Authenticate"]) for a in answers] == [(401, 'Basic realm="x"')] * 3
+    assert answers[0].text == "no, says the authorizer"
+    assert ("says the authorizer" in answers[2].text) == (questions == 3)
+    assert len(asked) == questions
+    r.ask("/page", {"Authorization": "another"})
+    assert len(asked) == questions + 1
+
+
 # -- PHP -----------------------------------------------------------------------------------------------------------------
 
 @needs_php_fpm

@@ -341,7 +341,8 @@ static bool asks(const char *fields)
 static void verdicts_are_remembered_by_key(void **state)
 {
     (void)state;
-    begin(&(struct ferry_authorize){.cache_key = "$http_authorization|$path"});
+    begin(&(struct ferry_authorize){.cache_key = "$http_authorization|$path",
+                                    .cache_refused_ms = UINT_MAX});
     assert_true(asks("Authorization: a\r\n"));
     fake_judge(&f, "Status: 200\r\nVariable-REMOTE_USER: ann\r\n\r\n");
     assert_string_equal(fake_param(&f, "REMOTE_USER"), "ann");
@@ -350,7 +351,7 @@ static void verdicts_are_remembered_by_key(void **state)
     assert_null(strstr(f.params, "evil"));
     assert_true(asks("Authorization: b\r\n"));
     assert_int_equal(fake_judge(&f, "Status: 403\r\n\r\n"), FERRY_STEP_DONE);
-    assert_true(asks("Authorization: b\r\n")); /* a refusal is not remembered */
+    assert_true(asks("Authorization: b\r\n")); /* a refusal is not, when it shall not be */
     assert_true(asks(""));
     assert_false(asks("Authorization: a\r\n"));
     fake_request(&f, chain, "GET /other HTTP/1.1\r\nHost: h\r\nAuthorization: a\r\n\r\n");
@@ -379,6 +380,56 @@ static void some_verdicts_are_not_remembered(void **state)
         assert_int_equal(f.call.judge(&f.session, &r, f.call.judge_arg), FERRY_STEP_NEXT);
         assert_true(asks("Authorization: a\r\n"));
     }
+    end();
+}
+
+/* The status, without a question. */
+static int refused_at_once(const char *user)
+{
+    char text[256];
+
+    snprintf(text, sizeof text, HEAD_ "Authorization: %s\r\n\r\n", user);
+    fake_request(&f, chain, text);
+    assert_false(is_asking() || is_through());
+    return f.status;
+}
+
+static void refusals_are_remembered_too(void **state)
+{
+    static const char *const others[] = {
+        "Status: 302\r\nLocation: /login\r\n\r\n", "Status: 404\r\n\r\n", "Status: 500\r\n\r\n",
+        "Status: 401\r\nSet-Cookie: a=b\r\n\r\n", "Status: 403\r\nCache-Control: No-Store\r\n\r\n"};
+
+    (void)state;
+    begin(&(struct ferry_authorize){.cache_key = "$http_authorization",
+                                    .cache_max = 2,
+                                    .cache_refused_ms = 600000,
+                                    .cache_ms = 600000});
+    assert_true(asks("Authorization: good\r\n"));
+    fake_judge(&f, "Status: 200\r\nVariable-REMOTE_USER: ann\r\n\r\n");
+    assert_true(asks("Authorization: a\r\n"));
+    fake_judge(&f, "Status: 401\r\nWWW-Authenticate: Basic realm=\"x\"\r\nX-Other: y\r\n"
+                   "Variable-SECRET: z\r\n\r\n");
+    assert_int_equal(refused_at_once("a"), 401);
+    assert_int_equal(f.session.nedits, 1);
+    assert_slice_equal(f.session.edits[0].name, "WWW-Authenticate");
+    assert_slice_equal(f.session.edits[0].value, "Basic realm=\"x\"");
+    assert_true(asks("Authorization: b\r\n"));
+    fake_judge(&f, "Status: 403\r\n\r\n");
+    assert_int_equal(refused_at_once("b"), 403);
+
+    /* As many of them as one likes: they take no room from those that may pass. */
+    assert_true(asks("Authorization: c\r\n"));
+    fake_judge(&f, "Status: 403\r\n\r\n");
+    assert_true(asks("Authorization: a\r\n"));
+    fake_judge(&f, "Status: 403\r\n\r\n");
+    assert_false(asks("Authorization: good\r\n"));
+    assert_string_equal(fake_param(&f, "REMOTE_USER"), "ann");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_true(asks("Authorization: d\r\n"));
+        fake_judge(&f, others[i]);
+    }
+    assert_true(asks("Authorization: d\r\n"));
     end();
 }
 
@@ -597,6 +648,7 @@ int main(void)
         cmocka_unit_test(cookies_pass_where_they_may),
         cmocka_unit_test(verdicts_are_remembered_by_key),
         cmocka_unit_test(some_verdicts_are_not_remembered),
+        cmocka_unit_test(refusals_are_remembered_too),
         cmocka_unit_test(remembered_verdicts_have_a_limit),
         cmocka_unit_test(two_may_stand_in_a_row),
         cmocka_unit_test(nothing_passes_without_a_verdict),

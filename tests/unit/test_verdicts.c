@@ -23,7 +23,7 @@ static void what_was_added_is_found(void **state)
 
     (void)state;
     assert_null(ferry__verdicts_find(v, z(key), 0));
-    ferry__verdicts_add(v, z(key), ann, 2, 0);
+    ferry__verdicts_add(v, z(key), 200, ann, 2, 0);
     key[0] = 'X'; /* copied */
     got = ferry__verdicts_find(v, z("Basic abc"), 0);
     assert_non_null(got);
@@ -36,9 +36,9 @@ static void what_was_added_is_found(void **state)
     assert_null(ferry__verdicts_find(v, z("Basic ab"), 0));
     assert_null(ferry__verdicts_find(v, z(""), 0));
 
-    ferry__verdicts_add(v, z("Basic abc"), ann, 1, 0);
+    ferry__verdicts_add(v, z("Basic abc"), 200, ann, 1, 0);
     assert_int_equal(ferry__verdicts_find(v, z("Basic abc"), 0)->n, 1);
-    ferry__verdicts_add(v, z(""), NULL, 0, 0);
+    ferry__verdicts_add(v, z(""), 200, NULL, 0, 0);
     assert_int_equal(ferry__verdicts_find(v, z(""), 0)->n, 0);
     ferry__verdicts_free(v);
     ferry__verdicts_free(NULL);
@@ -49,7 +49,7 @@ static void verdicts_end(void **state)
     struct ferry_verdicts *v = ferry__verdicts_new(10, 1000);
 
     (void)state;
-    ferry__verdicts_add(v, z("a"), ann, 1, 5000);
+    ferry__verdicts_add(v, z("a"), 200, ann, 1, 5000);
     assert_non_null(ferry__verdicts_find(v, z("a"), 5999)); /* being found makes it no younger */
     assert_null(ferry__verdicts_find(v, z("a"), 6000));
     assert_null(ferry__verdicts_find(v, z("a"), 5000));
@@ -61,11 +61,11 @@ static void there_are_not_too_many(void **state)
     struct ferry_verdicts *v = ferry__verdicts_new(3, 1000);
 
     (void)state;
-    ferry__verdicts_add(v, z("a"), ann, 1, 0);
-    ferry__verdicts_add(v, z("b"), ann, 1, 0);
-    ferry__verdicts_add(v, z("c"), ann, 1, 0);
+    ferry__verdicts_add(v, z("a"), 200, ann, 1, 0);
+    ferry__verdicts_add(v, z("b"), 200, ann, 1, 0);
+    ferry__verdicts_add(v, z("c"), 200, ann, 1, 0);
     assert_non_null(ferry__verdicts_find(v, z("a"), 0));
-    ferry__verdicts_add(v, z("d"), ann, 1, 0);
+    ferry__verdicts_add(v, z("d"), 200, ann, 1, 0);
     assert_null(ferry__verdicts_find(v, z("b"), 0)); /* the longest unused */
     assert_non_null(ferry__verdicts_find(v, z("a"), 0));
     assert_non_null(ferry__verdicts_find(v, z("c"), 0));
@@ -77,7 +77,7 @@ static void there_are_not_too_many(void **state)
         char key[16];
 
         snprintf(key, sizeof key, "%u", i);
-        ferry__verdicts_add(v, z(key), ann, 2, 0);
+        ferry__verdicts_add(v, z(key), 200, ann, 2, 0);
         assert_non_null(ferry__verdicts_find(v, z(key), 0));
     }
     assert_null(ferry__verdicts_find(v, z("998"), 0));
@@ -91,12 +91,12 @@ static void what_is_too_large_is_not_remembered(void **state)
     struct ferry_param var = {FERRY_SLICE_INIT("X"), {large, sizeof large}};
 
     (void)state;
-    ferry__verdicts_add(v, ferry_slice(large, FERRY_VERDICT_KEY_MAX), ann, 1, 0);
+    ferry__verdicts_add(v, ferry_slice(large, FERRY_VERDICT_KEY_MAX), 200, ann, 1, 0);
     assert_non_null(ferry__verdicts_find(v, ferry_slice(large, FERRY_VERDICT_KEY_MAX), 0));
-    ferry__verdicts_add(v, ferry_slice(large, FERRY_VERDICT_KEY_MAX + 1), ann, 1, 0);
+    ferry__verdicts_add(v, ferry_slice(large, FERRY_VERDICT_KEY_MAX + 1), 200, ann, 1, 0);
     assert_null(ferry__verdicts_find(v, ferry_slice(large, FERRY_VERDICT_KEY_MAX + 1), 0));
-    ferry__verdicts_add(v, z("a"), ann, 1, 0);
-    ferry__verdicts_add(v, z("a"), &var, 1, 0);
+    ferry__verdicts_add(v, z("a"), 200, ann, 1, 0);
+    ferry__verdicts_add(v, z("a"), 200, &var, 1, 0);
     assert_null(ferry__verdicts_find(v, z("a"), 0)); /* and not the older one instead */
     ferry__verdicts_free(v);
 }
@@ -112,7 +112,7 @@ static void many(void *arg)
         char key[16];
 
         snprintf(key, sizeof key, "%u", i % 5);
-        ferry__verdicts_add(v, z(key), ann, 2, 0);
+        ferry__verdicts_add(v, z(key), 200, ann, 2, 0);
         assert_true(alloc_failed() || ferry__verdicts_find(v, z(key), 0));
     }
     ferry__verdicts_free(v);
