@@ -538,6 +538,32 @@ def test_every_path_goes_to_the_application_there_too(run, hello):
     assert "sandbox = off" in p.stdout
 
 
+def test_a_chunked_body_is_refused_where_it_passes_the_limit_of_its_site(run, hello):
+    """Not at the largest limit of all sites; and the rest is not waited for."""
+    ferry = run(f'''application app {{ connect = "{hello}" }}
+site small {{ listen = "127.0.0.1:0"
+    body-max = 100k
+    route * {{ application app {{}} }} }}
+site large {{ listen = "127.0.0.1:0"
+    body-max = 1G
+    route * {{ application app {{}} }} }}
+''')
+    head = "POST / HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for chunk in (1000, 50 << 20):
+        with Client(ferry.port) as c:
+            c.send(head.format("small"))
+            sent = 0
+            while sent <= 100 << 10:
+                c.send(b"%x\r\n" % chunk if not sent % chunk else b"")
+                c.send(b"x" * 1000 + (b"\r\n" if chunk == 1000 else b""))
+                sent += 1000
+            assert c.response().status == 413
+    with Client(ferry.port) as c:
+        c.send(head.format("large") + "30d40\r\n")
+        c.send(b"x" * 200000 + b"\r\n0\r\n\r\n")
+        assert c.response().status == 200
+
+
 def test_a_page_for_errors_that_is_not_there_is_told_at_the_start_and_then_seldom(run, folder, site):
     ferry = run(f'''site {{ listen = "127.0.0.1:0"
     root = {site}
