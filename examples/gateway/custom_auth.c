@@ -35,6 +35,7 @@ int main(int argc, char **argv)
         return 64;
     }
     if (ferry_filters_add(chain, know_the_word, word, NULL) == 0 &&
+        ferry_filters_files(chain, &(struct ferry_files){.root = argv[3]}) == 0 &&
         ferry_filters_php(chain, php, &(struct ferry_php_fs){.root = argv[3]}) == 0)
         status = ferry_gateway_main(&(struct ferry_gateway_opts){
             FERRY_GATEWAY_OPTS_SIZE, .listen = (const char *[]){argv[1]}, .nlisten = 1,

@@ -28,7 +28,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: %s\n", argv[2], ferry_client_why());
         return 64;
     }
-    if (ferry_filters_php(chain, php, &(struct ferry_php_fs){.root = argv[3]}) == 0)
+    if (ferry_filters_files(chain, &(struct ferry_files){.root = argv[3]}) == 0 &&
+        ferry_filters_php(chain, php, &(struct ferry_php_fs){.root = argv[3]}) == 0)
         status = ferry_gateway_main(&(struct ferry_gateway_opts){
             FERRY_GATEWAY_OPTS_SIZE, .listen = (const char *[]){argv[1]}, .nlisten = 1,
             .filters = chain});

@@ -31,6 +31,7 @@ int main(int argc, char **argv)
     if (!authorizer || !php)
         return 64;
     if (ferry_filters_authorize(chain, authorizer, &(struct ferry_authorize){0}) == 0 &&
+        ferry_filters_files(chain, &(struct ferry_files){.root = argv[4]}) == 0 &&
         ferry_filters_php(chain, php, &(struct ferry_php_fs){.root = argv[4]}) == 0)
         status = ferry_gateway_main(&(struct ferry_gateway_opts){
             FERRY_GATEWAY_OPTS_SIZE, .listen = (const char *[]){argv[1]}, .nlisten = 1,

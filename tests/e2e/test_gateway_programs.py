@@ -186,6 +186,20 @@ def test_a_pool(start, world, how):
         assert p.json("/")["SCRIPT_NAME"] == "/index.php"
 
 
+@both
+@pytest.mark.parametrize("name, more", [("php-site", {}), ("pool", {}), ("with-authorizer", "Basic"), ("custom-auth", "Bearer")])
+def test_styles_and_images_are_files_whatever_stands_before(start, world, how, name, more):
+    p = start(how, name)
+    if more:
+        assert p.ask("/style.css").status == 401
+        own = more == "Bearer" and how == "in C"
+        more = {"Authorization": "Bearer sesame"} if own else basic("ann", "secret")
+    page = p.ask("/style.css", more)
+    assert (page.status, page.body) == (200, b"body { color: teal }")
+    assert page["Content-Type"].startswith("text/css")
+    assert p.json("/", more)["SCRIPT_NAME"] == "/index.php"
+
+
 def test_it_ends_when_its_requests_have(start, world):
     (world["root"] / "slow.php").write_text("<?php usleep(700000); echo 'done';")
     p = start("in C", "php-site")
