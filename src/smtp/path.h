@@ -53,6 +53,10 @@ enum {
 };
 
 /*
+ * Nothing that is not seen may be in it (controls, zero-width and bidirectional characters), and
+ * all above ASCII is well-formed UTF-8. Empty local parts ("") are refused. Underscores in a domain
+ * pass unless strict: hosts are named so.
+ *
  * Reads the path at the front of what follows "FROM:" or "TO:" (blanks first are skipped): the
  * number of bytes it took, with `out`; what follows is empty or begins with a blank. FERRY_EUSAGE:
  * no such path; FERRY_ELIMIT: one of its sizes is past the limit.

@@ -41,7 +41,10 @@ const char *ferry_smtp_mechanism_name(enum ferry_smtp_mechanism);
 /*
  * Begins with the arguments of AUTH ("PLAIN", "LOGIN dXNlcg==", "PLAIN ="). 1: all is known; 0:
  * send "334 " and *challenge (base64, perhaps empty; static memory), and give the next line to
- * _next; or FERRY_EUSAGE with the reply to give.
+ * _next; or FERRY_EUSAGE with the reply to give: ARGS_SYNTAX (no mechanism was named),
+ * AUTH_MECHANISM, AUTH_BASE64 (also for what is decoded, and not as the mechanism has it, or
+ * empty), AUTH_WRONG (a name or password longer than the above), SASL_TOO_LONG, AUTH_CANCELLED.
+ * After an answer other than 0 there is no next.
  */
 FERRY_MUST_CHECK
 int ferry_smtp_sasl_begin(struct ferry_smtp_sasl *, struct ferry_slice args, const char **challenge,
