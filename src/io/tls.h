@@ -9,8 +9,14 @@
  * TLS as a machine around another machine (base/machine.h): a pump is given this one, and it gives
  * the inner one what was decrypted and sends what that has to say encrypted. Until ferry_tls_start
  * bytes pass through as they are, which is how STARTTLS and a PROXY header before TLS work. The
- * owner pulls events from the inner machine as if this one were not there. OpenSSL, with memory
- * between it and us: no socket is touched here.
+ * owner pulls events from the inner machine as if this one were not there (but slices of them do
+ * not lie in the pump's in_block). OpenSSL, with memory between it and us: no socket is touched
+ * here.
+ *
+ * The client's end, told to the inner machine as recv with n == 0, is its close_notify, or the end
+ * of the connection without one, or bytes that are not of this session. A cut record is no data.
+ * When the inner machine is finished, or wants the sending side shut down, a close_notify goes
+ * behind its output.
  */
 
 /* -- certificates: what many sessions share
@@ -64,10 +70,13 @@ void ferry_tls_free(struct ferry_tls *); /* takes NULL */
 extern const struct ferry_machine ferry_tls_machine;
 
 /*
- * TLS begins: behind the inner machine's output of this moment, and with the next byte received.
- * What was received and not yet taken by the inner machine must not be: bytes behind STARTTLS are
- * part of the handshake, and fail it. `stands` is called (from recv) when the handshake is done, or
- * with an error when it failed: the connection is to be closed then; nothing goes on as plain text.
+ * TLS begins: behind the inner machine's output of this moment (which holds no file ranges), and
+ * with the next byte received. What was received and not yet taken by the inner machine must not
+ * be: bytes behind STARTTLS are part of the handshake, and fail it. `stands` is called (from recv
+ * or tick) when the handshake is done, or with an error when it failed (FERRY_EPROTOCOL, FERRY_ECUT
+ * when the client left, -ETIMEDOUT, -ENOMEM): nothing goes on as plain text then, the inner machine
+ * is asked and told nothing more, and the pump's `finished` comes when the client has had a moment
+ * to read the alert.
  */
 void ferry_tls_start(struct ferry_tls *, void (*stands)(void *arg, int err), void *arg,
                      uint64_t now_ms);
