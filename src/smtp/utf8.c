@@ -39,7 +39,7 @@ static bool is_seen(uint32_t c)
     return true;
 }
 
-size_t ferry__smtp_char(struct ferry_slice s)
+size_t ferry__smtp_utf8(struct ferry_slice s, uint32_t *out)
 {
     const unsigned char *p = (const unsigned char *)s.p;
     unsigned char low = 0x80, high = 0xbf;
@@ -48,8 +48,9 @@ size_t ferry__smtp_char(struct ferry_slice s)
 
     if (s.len == 0)
         return 0;
+    *out = p[0];
     if (p[0] < 0x80)
-        return p[0] >= 0x20 && p[0] != 0x7f;
+        return 1;
     if (p[0] < 0xc2 || p[0] > 0xf4)
         return 0;
     n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
@@ -65,7 +66,16 @@ size_t ferry__smtp_char(struct ferry_slice s)
             return 0;
         c = c << 6 | (p[i] & 0x3f);
     }
-    return is_seen(c) ? n : 0;
+    *out = c;
+    return n;
+}
+
+size_t ferry__smtp_char(struct ferry_slice s)
+{
+    uint32_t c;
+    size_t n = ferry__smtp_utf8(s, &c);
+
+    return n && is_seen(c) ? n : 0;
 }
 
 bool ferry__smtp_is_text(struct ferry_slice s, bool utf8)
