@@ -104,7 +104,7 @@ class Connection:
             return None
         content = content[:length]
         if kind == BEGIN:
-            self.requests[request_id] = Request(request_id, content[2] & 1)
+            self.requests[request_id] = self.app.request(request_id, content[2] & 1)
         elif kind == PARAMS and content:
             self.requests[request_id].stream += content
         elif kind == PARAMS:
@@ -147,10 +147,11 @@ class Connection:
 
 
 class App:
-    def __init__(self, path, mpxs=b"0", backlog=128, accepts=True):
+    def __init__(self, path, mpxs=b"0", backlog=128, accepts=True, request=Request):
         self.on = {}
         self.default = lambda c, rq: c.send(answer(b"Content-Type: text/plain\r\n\r\nok", rq.id))
         self.mpxs = mpxs
+        self.request = request
         self.seen = []      # requests, in order
         self.accepted = 0
         self.open = []
