@@ -1,0 +1,45 @@
+<?php
+// Asked when a whole message is there: stores it below MAIL_STORE (of the environment; else ./store), and says SAVED when
+// it is on the disk. What it must get right, and does:
+//
+// - PHP throws a POST away that is larger than post_max_size and runs the script all the same. So the message is compared
+//   with its size and hash, which ferry says outside of the form, and the token goes back, which is the form's last field.
+// - The same message may come again, when our answer was lost. Its message_key is the same then: it is stored once.
+// - SAVED is a promise. The file is written and synced under another name first, and then renamed.
+header('Content-Type: text/plain');
+
+function give_up(string $why): never
+{
+    error_log("save.php: $why");
+    echo 'DEFER 451 4.3.0 Cannot be stored at the moment';
+    exit;
+}
+
+$body = $_POST['body'] ?? null;
+$key = $_POST['message_key'] ?? '';
+if ($body === null) {
+    give_up('there is no message: is post_max_size (' . ini_get('post_max_size') . ') too small?');
+}
+if (strlen($body) !== (int) ($_SERVER['MAIL_SIZE'] ?? -1) || hash('sha256', $body) !== ($_SERVER['MAIL_SHA256'] ?? '')) {
+    give_up('the message is not what was sent');
+}
+if (!preg_match('/^[0-9a-f]{64}$/', $key)) {
+    give_up('there is no key');
+}
+
+$store = getenv('MAIL_STORE') ?: __DIR__ . '/store';
+$path = "$store/$key.eml";
+if (($_POST['stage'] ?? '') !== 'probe' && !file_exists($path)) {
+    if (!is_dir($store) && !mkdir($store, 0700, true)) {
+        give_up("$store cannot be made");
+    }
+    $part = tempnam($store, 'part');
+    $file = $part === false ? false : fopen($part, 'wb');
+    if (!$file || fwrite($file, $body) !== strlen($body) || !fflush($file) || !fsync($file) || !fclose($file) || !rename($part, $path)) {
+        if ($part !== false) {
+            @unlink($part);
+        }
+        give_up("$path cannot be written");
+    }
+}
+echo 'SAVED ', $_POST['token'] ?? '';
