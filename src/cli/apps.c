@@ -88,7 +88,7 @@ static char *make_key(const struct ferry_generation *g, const struct ferry_confi
     for (unsigned i = 0; i < s->nenv; i++)
         put(f, s->env[i]);
     if (s->php)
-        fprintf(f, "%llu ", (unsigned long long)ferry_generation_body_max(g));
+        fprintf(f, "%llu ", (unsigned long long)g->ops->body_max(g->config));
     if (s->argv && ferry_spawn_find(s->argv[0], path, sizeof path) == 0 && stat(path, &st) == 0)
         fprintf(f, "%llu %llu %lld %ld.%ld", (unsigned long long)st.st_dev,
                 (unsigned long long)st.st_ino, (long long)st.st_size, (long)st.st_mtim.tv_sec,
@@ -129,7 +129,7 @@ static int start_php(struct ferry_app *app, const struct ferry_generation *g,
         .dir = a->spawn.chdir,
         .program = a->spawn.argv ? a->spawn.argv[0] : NULL,
         .children = a->spawn.processes_max > 1 ? a->spawn.processes_max : 0,
-        .body_max = ferry_generation_body_max(g),
+        .body_max = g->ops->body_max(g->config),
         .set_owner = g->identity.set,
         .owner = g->identity.uid,
         .log = php_said,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* From a configuration to what a gate serves: a client for each application, a chain for each
- * route, a site for each site. What is wrong is said with the place where it was written. */
+/* A chain for each route, a site for each site. What is wrong is said with the place where it was
+ * written. */
+#include "cli/chains.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/engine.h"
 
 static int complain(const struct ferry_config_place *p, const char *what, const char *why, int err)
 {
@@ -21,40 +22,6 @@ static int no_memory(void)
 {
     ferry_cli_say("cannot start: %s", ferry_strerror(-ENOMEM));
     return -ENOMEM;
-}
-
-/* -- clients ----------------------------------------------------------------------------------- */
-
-static int open_client(const struct ferry_generation *g, unsigned i, struct ferry_client **out)
-{
-    const struct ferry_config_application *a = &g->config->applications[i];
-    bool ours = a->spawn.argv || a->spawn.php;
-    const struct ferry_app *app = g->apps[i];
-    struct ferry_client_opts o = a->client;
-    char address[FERRY_ADDR_TEXT_MAX] = "unix:/";
-    unsigned most;
-    int err;
-
-    o.threads_max = g->threads;
-    if (ours && !app && !g->check)
-        return 0; /* it is missed when it is asked for */
-    if (ours) {
-        o.address = address;
-        o.addresses = NULL;
-        o.naddresses = 0;
-    }
-    if (ours && app) {
-        ferry_addr_format(ferry_app_addr(app), address, sizeof address);
-        most = ferry_app_connections(app);
-        if (most && (o.connections_max == 0 || most < o.connections_max))
-            o.connections_max = most;
-        if (ferry_app_alone(app) && o.multiplex == FERRY_MULTIPLEX_AUTO)
-            o.multiplex = FERRY_MULTIPLEX_OFF;
-    }
-    err = ferry_client_new(&o, out);
-    if (err == -ENOMEM)
-        return no_memory();
-    return err < 0 ? complain(&a->place, "", ferry_client_why(), err) : 0;
 }
 
 static struct ferry_client *client_of(const struct ferry_chains *c, const struct ferry_config *conf,
@@ -199,14 +166,12 @@ int ferry_chains_init(struct ferry_chains *c, const struct ferry_generation *g)
 
     for (unsigned i = 0; i < conf->nsites; i++)
         nroutes += conf->sites[i].nroutes;
-    c->clients = calloc(conf->napplications + 1, sizeof(struct ferry_client *));
     c->filters = calloc(nroutes + 1, sizeof(struct ferry_filters *));
     c->sites = calloc(conf->nsites + 1, sizeof *c->sites);
-    if (!c->clients || !c->filters || !c->sites)
+    if (!c->filters || !c->sites)
         return no_memory();
-    c->nclients = conf->napplications;
-    for (unsigned i = 0; err == 0 && i < conf->napplications; i++)
-        err = open_client(g, i, &c->clients[i]);
+    c->generation = g;
+    err = ferry_clients_open(g, &c->clients);
     for (unsigned i = 0; err == 0 && i < conf->nsites; i++)
         err = make_site(c, g, i);
     return err;
@@ -216,15 +181,13 @@ void ferry_chains_fini(struct ferry_chains *c)
 {
     for (unsigned i = 0; i < c->nfilters; i++)
         ferry_filters_free(c->filters[i]);
-    for (unsigned i = 0; c->clients && i < c->nclients; i++)
-        ferry_client_free(c->clients[i]);
+    ferry_clients_close(c->generation, c->clients);
     for (unsigned i = 0; i < c->nsites; i++) {
         free((void *)c->sites[i].routes);
         free((void *)c->sites[i].error_pages);
     }
     for (unsigned i = 0; i < c->nlogs; i++)
         ferry_access_log_close(&c->logs[i]);
-    free(c->clients);
     free(c->filters);
     free(c->sites);
     free(c->logs);

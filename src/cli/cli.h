@@ -33,6 +33,7 @@ void ferry_cli_escape(char *text, size_t len);
 
 /* "ferry", or "spawn-fcgi" when it is called by that name: what each message begins with. */
 const char *ferry_cli_name(void);
+void ferry_cli_set_name(const char *); /* it stays where it is */
 
 /* "ferry: ..." on stderr, as one line whatever it holds: escaped, and cut at about 10 KB. */
 void ferry_cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

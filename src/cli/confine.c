@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a worker keeps. What it may read is collected from the configuration: the roots, the pages,
- * and the system's files about names and addresses. A root that is reached over a symbolic link may
- * be switched by it, from releases/7 to releases/8: where the link leads below a folder that stands
- * beside it, what lies beside its end may be read as well. Any other link is taken for what it is
- * when the worker begins: the folder around its end may be somebody's home.
+ * What a worker keeps. What it may read and write is its service's to say, beside the system's
+ * files about names and addresses. A root that is reached over a symbolic link may be switched by
+ * it, from releases/7 to releases/8: where the link leads below a folder that stands beside it,
+ * what lies beside its end may be read as well. Any other link is taken for what it is when the
+ * worker begins: the folder around its end may be somebody's home.
  */
 #include "cli/confine.h"
 
@@ -19,13 +19,16 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/paths.h"
 #include "cli/sandbox.h"
 
 struct paths {
     char **each;
     unsigned n, cap;
     int err;
+};
+
+struct ferry_keep {
+    struct paths readable, writable;
 };
 
 static void add(struct paths *p, const char *path)
@@ -99,65 +102,61 @@ static void add_root(struct paths *p, const char *root)
     }
 }
 
-static void collect(struct paths *p, const struct ferry_config *c)
+void ferry_keep_readable(struct ferry_keep *k, const char *path)
+{
+    add(&k->readable, path);
+}
+
+void ferry_keep_writable(struct ferry_keep *k, const char *path)
+{
+    add(&k->writable, path);
+}
+
+void ferry_keep_root(struct ferry_keep *k, const char *path)
+{
+    add_root(&k->readable, path);
+}
+
+static void release(struct paths *p)
+{
+    for (unsigned i = 0; i < p->n; i++)
+        free(p->each[i]);
+    free(p->each);
+}
+
+static int shut_in(const struct ferry_engine *e, const struct ferry_config *c, const char *spool)
 {
     static const char *const system_files[] = {
         "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/services"};
-
-    for (size_t i = 0; i < sizeof system_files / sizeof *system_files; i++)
-        add(p, system_files[i]);
-    for (unsigned i = 0; i < c->nsites; i++) {
-        const struct ferry_config_site *s = &c->sites[i];
-
-        if (s->root)
-            add_root(p, s->root);
-        for (unsigned k = 0; k < s->nerror_pages; k++)
-            add(p, s->error_pages[k].file);
-        for (unsigned r = 0; r < s->nroutes; r++)
-            for (unsigned f = 0; f < s->routes[r].nfilters; f++) {
-                const struct ferry_config_filter *filter = &s->routes[r].filters[f];
-
-                for (unsigned a = 0; a < filter->kind->nargs; a++)
-                    if (strcmp(filter->kind->args[a].name, "root") == 0 && filter->values[a].text)
-                        add_root(p, filter->values[a].text);
-            }
-    }
-}
-
-static int shut_in(const struct ferry_config *c, const char *spool, bool verbose)
-{
-    struct ferry_sandbox box;
-    struct paths p = {0};
+    struct ferry_sandbox box = {0};
+    struct ferry_keep k = {0};
     int err;
 
-    collect(&p, c);
-    err = p.err;
+    for (size_t i = 0; i < sizeof system_files / sizeof *system_files; i++)
+        add(&k.readable, system_files[i]);
+    e->ops->keep(&k, c);
+    err = k.readable.err ? k.readable.err : k.writable.err;
     if (err == 0)
         err = ferry_sandbox_enter(
-            &(struct ferry_sandbox_opts){
-                .readable = (const char *const *)p.each, .nreadable = p.n, .spool = spool},
+            &(struct ferry_sandbox_opts){.readable = (const char *const *)k.readable.each,
+                                         .nreadable = k.readable.n,
+                                         .writable = (const char *const *)k.writable.each,
+                                         .nwritable = k.writable.n,
+                                         .spool = spool},
             c->sandbox == FERRY_CONFIG_ON, &box);
-    for (unsigned i = 0; i < p.n; i++)
-        free(p.each[i]);
-    free(p.each);
+    release(&k.readable);
+    release(&k.writable);
     if (err < 0)
         ferry_cli_say("the worker cannot be shut in a sandbox: %s",
-                      p.err ? ferry_strerror(p.err) : box.why);
-    else if (verbose)
+                      *box.why ? box.why : ferry_strerror(err));
+    else if (e->verbose)
         ferry_cli_say("sandbox: %s%s%s%s", box.landlock ? "Landlock" : "",
                       box.landlock && box.seccomp ? " and " : "", box.seccomp ? "seccomp" : "",
                       box.landlock || box.seccomp ? "" : box.why);
     return err;
 }
 
-static void say(void *arg, const struct ferry_config_place *place, const char *text)
-{
-    (void)arg;
-    (void)place; /* known when it was read; files come and go, and this is about them */
-    ferry_cli_say("%s", text);
-}
-
-int ferry_confine(const struct ferry_generation *g, const char *spool, bool verbose)
+int ferry_confine(const struct ferry_engine *e, const struct ferry_generation *g, const char *spool)
 {
     int err = ferry_identity_take(&g->identity);
 
@@ -167,10 +166,9 @@ int ferry_confine(const struct ferry_generation *g, const char *spool, bool verb
         return err;
     }
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* another user has none */
-    if (g->config->sandbox != FERRY_CONFIG_OFF) {
-        if (spool && setenv("TMPDIR", spool, 1) < 0)
-            return -ENOMEM;
-        err = shut_in(g->config, spool, verbose);
-    }
-    return err < 0 ? err : ferry_paths_look(g->config, say, NULL);
+    if (g->config->sandbox == FERRY_CONFIG_OFF)
+        return 0;
+    if (spool && setenv("TMPDIR", spool, 1) < 0)
+        return -ENOMEM;
+    return shut_in(e, g->config, spool);
 }

@@ -7,21 +7,20 @@
 #include <sys/types.h>
 
 #include "cli/privileges.h"
-#include "config/config.h"
-#include "gate/site.h"
+#include "cli/service.h"
 #include "io/addr.h"
 #include "io/loop.h"
 #include "proc/manager.h"
 
 /*
- * What `ferry run` and `ferry serve` have in common: a master that keeps applications and workers
- * running by a configuration. A configuration and what was opened for it is a generation; a reload
- * makes another one, which shares with the one before what did not change, and a worker that serves
- * it. The worker before it is ended when the new one serves.
+ * What `ferry run`, `ferry serve` and `ferry mail` have in common: a master that keeps applications
+ * and workers running by a configuration. A configuration and what was opened for it is a
+ * generation; a reload makes another one, which shares with the one before what did not change, and
+ * a worker that serves it. The worker before it is ended when the new one serves.
  *
  * listen.c opens sockets, apps.c starts applications, generation.c both of them for a
- * configuration; workers.c starts workers, master.c decides; worker.c is the worker itself,
- * chains.c makes clients, chains and sites for it.
+ * configuration; workers.c starts workers, master.c decides; worker.c is the worker itself, and
+ * what it serves is service.h's.
  */
 
 #define FERRY_ENGINE_THREADS_MAX 64
@@ -32,6 +31,7 @@
 #define FERRY_ENGINE_LINGER_MS 1000  /* for the last request of a connection, at a reload */
 
 struct ferry_engine {
+    const struct ferry_service_ops *ops;
     struct ferry_config *config; /* the first one; the engine's from then on */
     /* For SIGHUP: reads it anew, or says why not. NULL: SIGHUP ends it like SIGTERM. */
     int (*reload)(void *arg, struct ferry_config **out);
@@ -60,7 +60,7 @@ struct ferry_listening {
 
 struct ferry_generation;
 
-/* Opens what the sites of a generation listen on, or takes it over from the one before (may be
+/* Opens what a generation listens on, or takes it over from the one before (may be
  * NULL): 0, or the exit code, and said why. */
 int ferry_listening_open(const struct ferry_engine *, struct ferry_generation *,
                          const struct ferry_generation *before);
@@ -72,8 +72,6 @@ void ferry_listening_shut(struct ferry_generation *);
 void ferry_listening_remove_sockets(const struct ferry_generation *);
 /* Which of them an address is that a site listens on; -1: none. */
 int ferry_listening_find(const struct ferry_generation *, const char *text);
-/* Where a browser finds the i-th of them. */
-void ferry_listening_url(const struct ferry_generation *, unsigned i, char *out, size_t cap);
 
 /* -- applications (apps.c) --------------------------------------------------------------------- */
 
@@ -110,10 +108,12 @@ void ferry_apps_remove_files(const struct ferry_apps *);
 /* -- generations (generation.c) ---------------------------------------------------------------- */
 
 struct ferry_generation {
+    const struct ferry_service_ops *ops;
     struct ferry_config *config;
     struct ferry_identity identity;
     unsigned threads;
-    struct ferry_listening *listeners[FERRY_GATE_LISTENERS_MAX];
+    struct ferry_listening *listeners[FERRY_CONFIG_LISTEN_MAX];
+    unsigned asked[FERRY_CONFIG_LISTEN_MAX]; /* the number of the address that it is for */
     unsigned nlisteners;
     struct ferry_app **apps; /* by the number of the application; NULL: not ours */
     unsigned refs;           /* of the master and of workers */
@@ -127,9 +127,6 @@ void ferry_generation_unref(struct ferry_generation *, unsigned app_stop_ms); /*
 /* Are its applications up? A negative value: `*which` is not coming up. */
 int ferry_generation_ready(const struct ferry_generation *, const char **which);
 
-/* The largest body that any site takes. */
-uint64_t ferry_generation_body_max(const struct ferry_generation *);
-
 /* -- guards (serve_guard.c) -------------------------------------------------------------------- */
 
 /* ferry_engine_run with guards above it (proc/guard.h). */
@@ -138,7 +135,8 @@ int ferry_engine_guarded(struct ferry_engine *);
  * listened on, is there or is gone. */
 void ferry_engine_tell_guards(const char *path, bool there);
 
-/* -- a worker (worker.c, chains.c) ------------------------------------------------------------- */
+/* -- a worker (worker.c, clients.c) -------------------------------------------------------------
+ */
 
 /* The worker process, after the fork that the master made: writes one byte to ready_fd when it
  * serves. SIGTERM, SIGINT and FERRY_ENGINE_RETIRE of the master end it, SIGUSR1 opens the logs
@@ -146,22 +144,9 @@ void ferry_engine_tell_guards(const char *path, bool there);
 int ferry_engine_worker(const struct ferry_engine *, const struct ferry_generation *, pid_t master,
                         int ready_fd, const char *spool);
 
-/* What a worker's gate serves. */
-struct ferry_chains {
-    struct ferry_client **clients; /* by the number of the application */
-    unsigned nclients;
-    struct ferry_filters **filters;
-    unsigned nfilters;
-    struct ferry_gate_site *sites;
-    unsigned nsites;
-    struct ferry_access_log *logs; /* each file once */
-    unsigned nlogs;
-};
-
-/* 0, or an error, and said why. To be given to _fini in any case. */
-int ferry_chains_init(struct ferry_chains *, const struct ferry_generation *);
-void ferry_chains_fini(struct ferry_chains *);
-/* Opens the logs: before privileges are given up. */
-int ferry_chains_open_logs(struct ferry_chains *, const struct ferry_generation *);
+/* A client for each application, by its number; NULL where there is none, for what ferry did not
+ * start. 0, or an error, and said why: to be given to _close in any case. */
+int ferry_clients_open(const struct ferry_generation *, struct ferry_client ***out);
+void ferry_clients_close(const struct ferry_generation *, struct ferry_client **);
 
 #endif

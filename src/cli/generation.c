@@ -38,6 +38,7 @@ static int take_apps(struct ferry_generation *g, struct ferry_apps *apps)
 
     for (unsigned i = 0; i < c->napplications; i++)
         if ((c->applications[i].spawn.argv || c->applications[i].spawn.php) &&
+            (!g->ops->uses || g->ops->uses(c, i)) &&
             ferry_app_take(apps, g, &c->applications[i], &g->apps[i]) < 0)
             return FERRY_EXIT_FAILED;
     return 0;
@@ -67,11 +68,14 @@ int ferry_generation_new(struct ferry_apps *apps, struct ferry_config *c,
         return FERRY_EXIT_FAILED;
     }
     g->refs = 1;
+    g->ops = apps->engine->ops;
     g->config = c;
     g->threads = c->threads ? c->threads : default_threads();
     code = find_identity(g);
     if (code == 0)
         code = ferry_listening_open(apps->engine, g, before);
+    if (code == 0 && g->ops->look)
+        code = g->ops->look(g);
     if (code == 0)
         code = take_apps(g, apps);
     if (code)
@@ -113,13 +117,4 @@ int ferry_generation_ready(const struct ferry_generation *g, const char **which)
         }
     }
     return all;
-}
-
-uint64_t ferry_generation_body_max(const struct ferry_generation *g)
-{
-    uint64_t max = 0;
-
-    for (unsigned i = 0; i < g->config->nsites; i++)
-        max = g->config->sites[i].body_max > max ? g->config->sites[i].body_max : max;
-    return max;
 }

@@ -65,7 +65,10 @@ static int complain(const struct ferry_engine *e, const struct ferry_addr *a, in
     pid_t holder = err == -EADDRINUSE ? ferry_listen_owner(a) : 0;
     char hint[64];
 
-    snprintf(hint, sizeof hint, err == -EACCES ? ", as %s :8080" : " with %s", e->listen_hint);
+    if (err == -EACCES)
+        snprintf(hint, sizeof hint, ", as %s :%s", e->listen_hint, e->ops->port);
+    else
+        snprintf(hint, sizeof hint, " with %s", e->listen_hint);
     ferry_cli_cannot_listen(a, err, holder, hint);
     return FERRY_EXIT_FAILED;
 }
@@ -164,16 +167,34 @@ static struct ferry_listening *find(const struct ferry_generation *g, const stru
     return NULL;
 }
 
-static int open_one(const struct ferry_engine *e, struct ferry_generation *g,
-                    const struct ferry_generation *before, const struct ferry_addr *addr)
+/* One of the generation before that listens there and is not taken over yet. */
+static struct ferry_listening *find_free(const struct ferry_generation *before,
+                                         const struct ferry_generation *g,
+                                         const struct ferry_addr *addr)
 {
-    struct ferry_listening *l = find(before, addr);
+    for (unsigned i = 0, k; before && i < before->nlisteners; i++) {
+        if (!same(&before->listeners[i]->addr, addr))
+            continue;
+        for (k = 0; k < g->nlisteners && g->listeners[k] != before->listeners[i]; k++)
+            ;
+        if (k == g->nlisteners)
+            return before->listeners[i];
+    }
+    return NULL;
+}
+
+static int open_one(const struct ferry_engine *e, struct ferry_generation *g,
+                    const struct ferry_generation *before, const struct ferry_addr *addr,
+                    unsigned number)
+{
+    struct ferry_listening *l = find_free(before, g, addr);
     int err;
 
-    if (g->nlisteners == FERRY_GATE_LISTENERS_MAX) {
-        ferry_cli_say("there is room for %d addresses to listen on", FERRY_GATE_LISTENERS_MAX);
+    if (g->nlisteners == FERRY_CONFIG_LISTEN_MAX) {
+        ferry_cli_say("there is room for %u addresses to listen on", FERRY_CONFIG_LISTEN_MAX);
         return FERRY_EXIT_CONFIG;
     }
+    g->asked[g->nlisteners] = number;
     if (l) {
         /* More threads share the first socket. Sockets of their own would take connections from
          * now on, while the worker that knows them may never come. */
@@ -189,25 +210,30 @@ static int open_one(const struct ferry_engine *e, struct ferry_generation *g,
     return err < 0 ? complain(e, addr, err) : 0;
 }
 
+/* Is it one listener with another one of this address? */
+static bool is_there(const struct ferry_engine *e, const struct ferry_generation *g,
+                     const struct ferry_addr *addr)
+{
+    return find(g, addr) && !(e->ops->apart && is_tcp(addr) && ferry_addr_port(addr) == 0);
+}
+
 /* Those of one kind: `given` as descriptors, or not. */
 static int listen_kind(const struct ferry_engine *e, struct ferry_generation *g,
                        const struct ferry_generation *before, bool given)
 {
-    const struct ferry_config *c = g->config;
+    const char *text, *why;
     int code = 0;
 
-    for (unsigned s = 0; code == 0 && s < c->nsites; s++)
-        for (unsigned i = 0; code == 0 && i < c->sites[s].nlisten; i++) {
-            const char *text = c->sites[s].listen[i], *why;
-            struct ferry_addr addr;
+    for (unsigned i = 0; code == 0 && (text = e->ops->listen(g->config, i)); i++) {
+        struct ferry_addr addr;
 
-            if (ferry_addr_parse(text, true, &addr, &why) < 0) {
-                ferry_cli_say("cannot listen on %s: %s", text, why);
-                return FERRY_EXIT_CONFIG;
-            }
-            if ((addr.fd >= 0) == given && !find(g, &addr))
-                code = open_one(e, g, before, &addr);
+        if (ferry_addr_parse(text, true, &addr, &why) < 0) {
+            ferry_cli_say("cannot listen on %s: %s", text, why);
+            return FERRY_EXIT_CONFIG;
         }
+        if ((addr.fd >= 0) == given && !is_there(e, g, &addr))
+            code = open_one(e, g, before, &addr, i);
+    }
     return code;
 }
 
@@ -252,30 +278,4 @@ int ferry_listening_find(const struct ferry_generation *g, const char *text)
         if (same(&g->listeners[i]->addr, &addr))
             return (int)i;
     return -1;
-}
-
-/* -- the URL ---------------------------------------------------------------------------------- */
-
-static bool is_any(const char *host)
-{
-    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "127.0.0.1") == 0;
-}
-
-void ferry_listening_url(const struct ferry_generation *g, unsigned i, char *out, size_t cap)
-{
-    const struct ferry_addr *a = &g->listeners[i]->bound;
-    char host[FERRY_ADDR_TEXT_MAX];
-
-    if (a->any.sa_family == AF_UNIX) {
-        ferry_addr_format(a, out, cap);
-        return;
-    }
-    ferry_addr_host(a, host, sizeof host);
-    if (is_any(host))
-        snprintf(out, cap, "http://localhost:%u/", ferry_addr_port(a));
-    else if (strchr(host, ':')) /* IPv6 alone: localhost could be looked for in IPv4 */
-        snprintf(out, cap, "http://[%s]:%u/", strcmp(host, "::") == 0 ? "::1" : host,
-                 ferry_addr_port(a));
-    else
-        snprintf(out, cap, "http://%s:%u/", host, ferry_addr_port(a));
 }

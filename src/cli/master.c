@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The master process of `ferry serve` and `ferry run`: owns the listening sockets, the applications
- * and the workers, and never reads a byte from a peer. A worker that dies is started again on the
- * same sockets; an application likewise.
+ * The master process of `ferry serve`, `ferry run` and `ferry mail`: owns the listening sockets,
+ * the applications and the workers, and never reads a byte from a peer. A worker that dies is
+ * started again on the same sockets; an application likewise.
  *
  * There is one generation that counts, `current`, and while a reload is under way one that may
  * replace it, `next`: first its applications come up, then its worker, and only then it is the
@@ -33,6 +33,7 @@
 #define SETTLED_MS 10000
 #define APP_STOP_MS 5000
 #define APP_STOP_NOW_MS 1000
+#define SPOOL_MAX 100 /* what guards can be told of */
 
 struct master {
     struct ferry_engine *engine;
@@ -52,7 +53,7 @@ struct master {
     struct ferry_timer restart;
     struct ferry_task look;
     char *pid_file; /* the one that was written */
-    char spool[64];
+    char spool[SPOOL_MAX + 16];
     int spool_fd;
 };
 
@@ -237,6 +238,7 @@ static void announce(struct master *m)
 {
     const struct ferry_generation *g = m->current;
     char text[FERRY_ADDR_TEXT_MAX];
+    bool all = m->engine->reload || m->engine->ops->tell_all;
     unsigned first = 0;
 
     m->announced = true;
@@ -247,11 +249,11 @@ static void announce(struct master *m)
     while (first < g->nlisteners && g->listeners[first]->bound.any.sa_family == AF_UNIX)
         first++;
     first = first == g->nlisteners ? 0 : first;
-    for (unsigned i = m->engine->reload ? 0 : first; i < g->nlisteners; i++) {
-        ferry_listening_url(g, i, text, sizeof text);
+    for (unsigned i = all ? 0 : first; i < g->nlisteners; i++) {
+        m->engine->ops->url(g, i, text, sizeof text);
         ferry_cli_escape(text, strlen(text));
         printf("%s\n", text);
-        if (!m->engine->reload)
+        if (!all)
             break; /* one address is enough for a browser */
     }
     fflush(stdout);
@@ -432,14 +434,18 @@ static int open_signals(struct master *m)
  * It is locked, so that nobody who tidies up old folders takes it away (systemd-tmpfiles). */
 static int make_spool(struct master *m)
 {
-    const char *parents[] = {getenv("TMPDIR"), "/var/tmp", "/tmp"};
+    const char *asked = m->engine->config->spool;
+    const char *parents[] = {asked, getenv("TMPDIR"), "/var/tmp", "/tmp"};
 
     for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
-        if (!parents[i] || parents[i][0] != '/' || strlen(parents[i]) > 40)
+        if (!parents[i] || parents[i][0] != '/' || strlen(parents[i]) > SPOOL_MAX)
             continue;
         snprintf(m->spool, sizeof m->spool, "%s/ferry-XXXXXX", parents[i]);
-        if (!mkdtemp(m->spool))
+        if (!mkdtemp(m->spool)) {
+            if (asked && parents[i] == asked)
+                break;
             continue;
+        }
         ferry_engine_tell_guards(m->spool, true);
         /* The worker is somebody else, perhaps; nobody sees what is in there, or removes it. */
         if (geteuid() == 0 && chmod(m->spool, 01733) < 0)

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/chains.h"
 #include "cli/cli.h"
-#include "cli/engine.h"
 #include "cli/paths.h"
 
 static const char help_text[] =
@@ -118,7 +118,8 @@ static int run(struct ferry_engine *e, const char *file, bool check)
 
 int ferry_cli_run(int argc, char **argv)
 {
-    struct ferry_engine engine = {.listen_hint = "listen =", .first = getpid()};
+    struct ferry_engine engine = {
+        .ops = &ferry_web_service, .listen_hint = "listen =", .first = getpid()};
     const char *file = NULL;
     bool check = false;
     int c;

@@ -43,6 +43,7 @@ struct ruleset {
 #define SPOOL                                                                                      \
     (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |                          \
      LANDLOCK_ACCESS_FS_REMOVE_FILE | FS_TRUNCATE)
+#define WRITE (SPOOL | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REFER)
 #define OF_FILES (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE)
 
 static struct ruleset known(int version)
@@ -92,6 +93,10 @@ static int enter_landlock(const struct ferry_sandbox_opts *o, struct ferry_sandb
         snprintf(out->why, sizeof out->why, "this kernel has no Landlock");
         return 0;
     }
+    if (version < 2 && o->nwritable) {
+        snprintf(out->why, sizeof out->why, "the Landlock of this kernel knows no moving of files");
+        return 0;
+    }
     r = known((int)version);
     fd = (int)syscall(SYS_landlock_create_ruleset, &r,
                       version >= 6   ? sizeof r
@@ -102,6 +107,8 @@ static int enter_landlock(const struct ferry_sandbox_opts *o, struct ferry_sandb
         return fail(out, "Landlock refuses its rules", -errno);
     for (unsigned i = 0; err == 0 && i < o->nreadable; i++)
         err = allow(fd, &r, o->readable[i], READ);
+    for (unsigned i = 0; err == 0 && i < o->nwritable; i++)
+        err = allow(fd, &r, o->writable[i], WRITE);
     if (err == 0 && o->spool)
         err = allow(fd, &r, o->spool, SPOOL);
     if (err == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
@@ -150,17 +157,26 @@ static const int allowed[] = {
     SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(getrlimit), SCMP_SYS(getuid),
     SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid)};
 
+/* Where it writes to folders. */
+static const int writing[] = {SCMP_SYS(mkdir),     SCMP_SYS(mkdirat),        SCMP_SYS(rename),
+                              SCMP_SYS(renameat),  SCMP_SYS(link),           SCMP_SYS(linkat),
+                              SCMP_SYS(renameat2), SCMP_SYS(fsync),          SCMP_SYS(fdatasync),
+                              SCMP_SYS(chmod),     SCMP_SYS(fchmod),         SCMP_SYS(fchmodat),
+                              SCMP_SYS(syncfs),    SCMP_SYS(sync_file_range)};
+
 /* Nothing ever tries these by mistake. */
 static const int deadly[] = {SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(ptrace),
                              SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev)};
 
-static int add_rules(scmp_filter_ctx ctx)
+static int add_rules(scmp_filter_ctx ctx, bool writes)
 {
     static const unsigned long ioctls[] = {TCGETS, FIONREAD, FIONBIO};
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < sizeof allowed / sizeof *allowed; i++)
         err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+    for (size_t i = 0; err == 0 && writes && i < sizeof writing / sizeof *writing; i++)
+        err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, writing[i], 0);
     for (size_t i = 0; err == 0 && i < sizeof deadly / sizeof *deadly; i++)
         err = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, deadly[i], 0);
     for (size_t i = 0; err == 0 && i < sizeof ioctls / sizeof *ioctls; i++)
@@ -186,7 +202,7 @@ static int add_rules(scmp_filter_ctx ctx)
     return err;
 }
 
-static int enter_seccomp(struct ferry_sandbox *out)
+static int enter_seccomp(struct ferry_sandbox *out, bool writes)
 {
     scmp_filter_ctx ctx;
     int err;
@@ -202,7 +218,7 @@ static int enter_seccomp(struct ferry_sandbox *out)
     (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_LOG, 1);
     (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_SSB, 1);
     (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    err = add_rules(ctx);
+    err = add_rules(ctx, writes);
     if (err == 0)
         err = seccomp_load(ctx);
     seccomp_release(ctx);
@@ -223,7 +239,7 @@ int ferry_sandbox_enter(const struct ferry_sandbox_opts *o, bool all, struct fer
     if (err == 0 && all && !out->landlock)
         return -ENOSYS;
     if (err == 0)
-        err = enter_seccomp(out);
+        err = enter_seccomp(out, o->nwritable > 0);
     if (err == 0 && all && !out->seccomp)
         return -ENOSYS;
     return err;

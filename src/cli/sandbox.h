@@ -8,15 +8,19 @@
 #include "ferry/err.h"
 
 /*
- * What a worker may still do: by Landlock, read below a few folders and keep the bodies of requests
- * in one of its own; by seccomp, the system calls it needs and no others. A call beyond them fails
- * with EPERM and is told to the kernel's log; one that would run a program kills the process. Both
- * hold for good, for every thread that is started afterwards.
+ * What a worker may still do: by Landlock, read below a few folders, write below fewer, and keep
+ * the bodies of requests in one of its own; by seccomp, the system calls it needs and no others. A
+ * call beyond them fails with EPERM and is told to the kernel's log; one that would run a program
+ * kills the process. Both hold for good, for every thread that is started afterwards.
  */
 
 struct ferry_sandbox_opts {
     const char *const *readable; /* files and folders; what does not exist is left out */
     unsigned nreadable;
+    /* Folders in which files and folders may be made, moved and removed. Kernels before 5.19 forbid
+     * moving a file to another folder with Landlock as such: they go without it then. */
+    const char *const *writable;
+    unsigned nwritable;
     const char *spool; /* a folder that may be written to; NULL: none */
 };
 

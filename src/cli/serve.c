@@ -417,6 +417,7 @@ static int run(const struct ferry_serve *s)
 {
     static char note[PATH_MAX + 64];
     struct ferry_engine e = {
+        .ops = &ferry_web_service,
         .config = ferry_serve_config(s),
         .default_listen = s->nlisten == 0,
         .listen_hint = "--listen",

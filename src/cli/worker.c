@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The worker process: one thread per core, each with its own loop and listeners. The main thread
- * only waits for signals and hands them on. All memory the threads share is in the gate, the
- * clients and the access logs.
+ * only waits for signals and hands them on. All memory the threads share is in the service.
  *
  * It begins with the rights of the master and has only those it needs before it looks at a folder
  * that it serves: logs are opened first, then it becomes another user, then the sandbox shuts.
@@ -26,7 +25,6 @@
 #include "cli/cli.h"
 #include "cli/confine.h"
 #include "cli/engine.h"
-#include "gate/gate.h"
 
 #define THREAD_ENDED SIGUSR2 /* a thread tells the main one */
 
@@ -34,16 +32,15 @@ struct thread {
     pthread_t id;
     struct worker *worker;
     struct ferry_loop *loop;
-    struct ferry_gate_thread *gate;
+    void *service;
     struct ferry_post drain, cut;
 };
 
 struct worker {
     const struct ferry_engine *engine;
     const struct ferry_generation *generation;
-    struct ferry_gate *gate;
-    struct ferry_chains chains;
-    struct ferry_mime *mime;
+    const struct ferry_service_ops *ops;
+    struct ferry_service *service;
     pthread_t main;
     unsigned nthreads;
     bool retires;
@@ -56,15 +53,6 @@ static int complain(const char *what, const char *which, int err)
 {
     ferry_cli_say("%s%s: %s", what, which, ferry_strerror(err));
     return err;
-}
-
-static void log_line(void *arg, enum ferry_gate_level level, struct ferry_slice line)
-{
-    const struct ferry_engine *e = arg;
-
-    if (level == FERRY_GATE_VERBOSE && !e->verbose)
-        return;
-    ferry_cli_say("%s%.*s", level == FERRY_GATE_APP ? "app: " : "", (int)line.len, line.p);
 }
 
 /* -- the threads ------------------------------------------------------------------------------ */
@@ -80,15 +68,14 @@ static void on_drain(struct ferry_post *post)
 {
     struct thread *t = ferry_container(post, struct thread, drain);
 
-    if (t->worker->retires)
-        ferry_gate_thread_retire(t->gate, FERRY_ENGINE_LINGER_MS, on_drained, t);
-    else
-        ferry_gate_thread_drain(t->gate, on_drained, t);
+    t->worker->ops->thread_drain(t->service, t->worker->retires, on_drained, t);
 }
 
 static void on_cut(struct ferry_post *post)
 {
-    ferry_gate_thread_cut(ferry_container(post, struct thread, cut)->gate);
+    struct thread *t = ferry_container(post, struct thread, cut);
+
+    t->worker->ops->thread_cut(t->service);
 }
 
 static void *run_thread(void *arg)
@@ -109,6 +96,7 @@ static void *run_thread(void *arg)
 /* There may be more sockets than threads, after a reload: each is somebody's. */
 static int open_doors(struct thread *t, unsigned index)
 {
+    const struct ferry_service_ops *ops = t->worker->ops;
     const struct ferry_generation *g = t->worker->generation;
 
     for (unsigned l = 0; l < g->nlisteners; l++) {
@@ -117,7 +105,7 @@ static int open_doors(struct thread *t, unsigned index)
         for (unsigned k = index; k < from->nfds || k == index; k += g->threads) {
             /* One socket for all: each thread has a descriptor of its own to close. */
             int fd = k < from->nfds ? from->fds[k] : fcntl(from->fds[0], F_DUPFD_CLOEXEC, 3);
-            int err = fd < 0 ? -errno : ferry_gate_listen(t->gate, fd, l);
+            int err = fd < 0 ? -errno : ops->thread_listen(t->service, fd, l);
 
             if (err < 0)
                 return err;
@@ -138,7 +126,7 @@ static int open_thread(struct worker *w, unsigned i)
     t->worker = w;
     t->drain.run = on_drain;
     t->cut.run = on_cut;
-    err = ferry_gate_thread_new(w->gate, i, t->loop, &t->gate);
+    err = w->ops->thread_new(w->service, i, t->loop, &t->service);
     if (err < 0)
         return complain("cannot start a thread", "", err);
     err = open_doors(t, i);
@@ -161,40 +149,15 @@ static int start_threads(struct worker *w)
 
 /* -- what they share -------------------------------------------------------------------------- */
 
-static int open_gate(struct worker *w)
-{
-    struct ferry_gate_opts opts = {
-        .sites = w->chains.sites,
-        .nsites = w->chains.nsites,
-        .body_max = ferry_generation_body_max(w->generation),
-        .head_max = w->generation->config->head_max,
-        .mime = w->mime,
-        .log = log_line,
-        .log_arg = (void *)w->engine,
-    };
-
-    return ferry_gate_new(&opts, &w->gate);
-}
-
 static int open_worker(struct worker *w, const char *spool)
 {
     const struct ferry_generation *g = w->generation;
-    int err = ferry_chains_open_logs(&w->chains, g);
+    int err = w->ops->new (w->engine, g, spool, &w->service);
 
-    if (err < 0)
-        return err;
-    err = ferry_mime_new("/etc/mime.types", &w->mime);
-    if (err < 0)
-        return complain("cannot start", "", err);
-    err = ferry_confine(g, spool, w->engine->verbose);
-    if (err < 0)
-        return err;
-    err = ferry_chains_init(&w->chains, g);
-    if (err < 0)
-        return err;
-    err = open_gate(w);
-    if (err < 0)
-        return complain("cannot start", "", err);
+    if (err == 0)
+        err = ferry_confine(w->engine, g, spool);
+    if (err == 0)
+        err = w->ops->open(w->service);
     for (unsigned i = 0; err == 0 && i < g->threads; i++)
         err = open_thread(w, i);
     return err;
@@ -205,12 +168,10 @@ static void close_worker(struct worker *w)
     for (unsigned i = 0; i < w->nthreads; i++)
         pthread_join(w->threads[i].id, NULL);
     for (unsigned i = 0; i < w->nthreads; i++)
-        ferry_gate_thread_free(w->threads[i].gate);
+        w->ops->thread_free(w->threads[i].service);
     for (unsigned i = 0; i < w->nthreads; i++)
         ferry_loop_free(w->threads[i].loop);
-    ferry_gate_free(w->gate);
-    ferry_chains_fini(&w->chains);
-    ferry_mime_free(w->mime);
+    w->ops->free(w->service);
 }
 
 /* -- until it ends ---------------------------------------------------------------------------- */
@@ -230,17 +191,6 @@ static int next_signal(const sigset_t *set, uint64_t until_ms)
     return sig < 0 ? 0 : sig;
 }
 
-static void reopen_logs(struct worker *w)
-{
-    for (unsigned i = 0; i < w->chains.nlogs; i++) {
-        struct ferry_access_log *log = &w->chains.logs[i];
-        int err = ferry_access_log_reopen(log);
-
-        if (err < 0)
-            complain("cannot open the access log anew, the old one stays: ", log->path, err);
-    }
-}
-
 /* Until all threads have ended: true; or the time for it is over. */
 static bool serve_until_told(struct worker *w, const sigset_t *set)
 {
@@ -252,7 +202,7 @@ static bool serve_until_told(struct worker *w, const sigset_t *set)
         bool cut = phase != CUTTING && (sig == SIGINT || (!sig && phase == DRAINING));
 
         if (sig == SIGUSR1)
-            reopen_logs(w);
+            w->ops->reopen_logs(w->service);
         if (!sig && phase == CUTTING)
             return false;
         if (atomic_load(&w->failed))
@@ -306,6 +256,7 @@ int ferry_engine_worker(const struct ferry_engine *e, const struct ferry_generat
     sigset_t set;
 
     w->engine = e;
+    w->ops = e->ops;
     w->generation = g;
     block_signals(&set);
     prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -94,7 +94,7 @@ static int by_number(const void *a, const void *b)
 /* The worker must not hold what is the master's: an application's listener and pipes above all. */
 static void close_others(const struct ferry_generation *g, int ready_fd)
 {
-    static int kept[FERRY_GATE_LISTENERS_MAX * FERRY_ENGINE_THREADS_MAX + 1];
+    static int kept[FERRY_CONFIG_LISTEN_MAX * FERRY_ENGINE_THREADS_MAX + 1];
     unsigned n = 0, from = STDERR_FILENO + 1;
 
     for (unsigned i = 0; i < g->nlisteners; i++)
