@@ -33,17 +33,18 @@ struct ferry_mail_message {
     void *memory; /* of header */
 };
 
-/* `blocks` is the loop's. 0 or -ENOMEM. */
+/* At DATA or the first BDAT, when the envelope is complete: the key begins with it. `blocks` is the
+ * loop's. 0 or -ENOMEM (and _fini is due all the same). */
 FERRY_MUST_CHECK
 int ferry_mail_message_init(struct ferry_mail_message *, struct ferry_blocks *,
-                            const struct ferry_mail_service *);
+                            const struct ferry_mail_service *, const struct ferry_smtp_envelope *);
 void ferry_mail_message_fini(struct ferry_mail_message *); /* any number of times */
 /* More of it: 0, -ENOMEM or the -errno of the file. */
 FERRY_MUST_CHECK
 int ferry_mail_message_add(struct ferry_mail_message *, struct ferry_slice);
 /* It is whole: hash, header and key (mail.md 3.4) are there from now on. 0 or -ENOMEM. */
 FERRY_MUST_CHECK
-int ferry_mail_message_end(struct ferry_mail_message *, const struct ferry_smtp_envelope *);
+int ferry_mail_message_end(struct ferry_mail_message *);
 
 /* The key for one recipient alone (LMTP, one call each). */
 void ferry_mail_message_rcpt_key(const struct ferry_mail_message *,
