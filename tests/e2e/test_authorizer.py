@@ -309,6 +309,27 @@ def test_refusals_are_remembered(run, apps, more, questions):
     assert len(asked) == questions + 1
 
 
+@pytest.mark.parametrize("name", ["X-Token", "Cookie", "Authorization"])
+def test_a_field_sent_twice_shares_no_verdict(run, apps, name):
+    """Whatever was remembered before: who sends a field several times is judged by all of it."""
+    variable = name.lower().replace("-", "_")
+    asked = []
+    auth = says(apps("auth"), lambda rq: b"Status: %d\r\n\r\n" % (
+        200 if rq.params.get(f"HTTP_{variable.upper()}") in ("ann", "cat") else 403), asked)
+    app = tells(apps("app")).address
+    forgets = run(config(auth.address, app))
+    remembers = run(config(auth.address, app, f'cache_key = "$http_{variable}" cache = 1h cache_refused = 1h'))
+    sent = [["ann"], ["bob"], ["ann", "bob"], ["bob", "ann"], ["ann", "ann"], ["ann", "cat"], ["cat"], ["ann", ""],
+            ["", "ann"], ["bob", "ann", "bob"], ["ann, bob"]]
+    wants = [forgets.ask("/page", [(name, v) for v in values]).status for values in sent]
+    assert wants[0] == 200 and wants[6] == 200 and 200 not in wants[1:6]
+    asked.clear()
+    for order in (list(zip(sent, wants)), list(zip(sent, wants))[::-1]):
+        for values, want in order:
+            assert remembers.ask("/page", [(name, v) for v in values]).status == want, values
+    assert len(asked) <= 2 * len(sent) - sum(len(values) == 1 for values in sent)  # it did remember
+
+
 # -- PHP -----------------------------------------------------------------------------------------------------------------
 
 @needs_php_fpm
