@@ -13,6 +13,7 @@ void *__real_realloc(void *, size_t);
 void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
+char *__wrap_strdup(const char *);
 
 /* Of the thread that asks for it alone. */
 static _Thread_local long fail_after = -1;
@@ -43,6 +44,14 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_realloc(void *p, size_t n)
 {
     return fails_now() ? NULL : __real_realloc(p, n);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = __wrap_malloc(n);
+
+    return copy ? memcpy(copy, text, n) : NULL;
 }
 
 void fail_alloc_after(long n)

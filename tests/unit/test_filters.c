@@ -41,6 +41,36 @@ static void making_fails_cleanly(void **state)
     each_alloc_fails(make_and_free, NULL);
 }
 
+/* What asks an application, and so has a client. */
+static void make_callers(void *client)
+{
+    struct ferry_filters *f = ferry_filters_new();
+    int err = f ? 0 : -ENOMEM;
+
+#define MAKE(x)                                                                                    \
+    if (err == 0)                                                                                  \
+        err = x;
+    MAKE(ferry_filters_auth_prepare(f))
+    MAKE(ferry_filters_authorize(f, client, &(struct ferry_authorize){.script = "/a"}))
+    MAKE(ferry_filters_php(f, client, &(struct ferry_php_fs){.root = "/", .front = "/i.php"}))
+    MAKE(ferry_filters_application(f, client))
+    MAKE(ferry_filters_call(f, client))
+#undef MAKE
+    assert_true(err == 0 || (err == -ENOMEM && alloc_failed()));
+    ferry_filters_free(f);
+}
+
+static void making_callers_fails_cleanly(void **state)
+{
+    const struct ferry_client_opts o = {.size = sizeof o, .address = "127.0.0.1:9000"};
+    struct ferry_client *client;
+
+    (void)state;
+    good(ferry_client_new(&o, &client));
+    each_alloc_fails(make_callers, client);
+    ferry_client_free(client);
+}
+
 static void join_and_leave(void *arg)
 {
     struct ferry_filters_local *local = NULL;
@@ -104,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(making_fails_cleanly),
+        TEST(making_callers_fails_cleanly),
         TEST(joining_fails_cleanly),
         TEST(running_fails_cleanly),
     };

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A gateway of a program's own when a loop fails. In a process of its own, whose epoll descriptor
- * is exchanged for something that is none.
+ * A gateway of a program's own when a loop fails, in a process of its own, whose epoll descriptor
+ * is exchanged for something that is none; and when memory is out.
  */
 #include "ferry/gateway.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/slice.h"
+#include "support.h"
 
 #define CLIENTS 8
 
@@ -141,11 +139,63 @@ static void it_ends_when_another_loop_fails(void **state)
     ends_when_loop_fails(1);
 }
 
+/* Told to stop before it runs, so that it ends as soon as all is open. */
+static void make_and_run(void *arg)
+{
+    struct ferry_gateway *g = NULL;
+    char why[128] = "";
+    int err = ferry_gateway_new(arg, &g, why, sizeof why);
+
+    assert_true(err == 0 || (err == -ENOMEM && alloc_failed()));
+    if (err < 0) {
+        assert_null(g);
+        assert_non_null(strstr(why, "emory"));
+        return;
+    }
+    ferry_gateway_stop(g);
+    err = ferry_gateway_run(g);
+    assert_true(err == 0 || (err == -ENOMEM && alloc_failed()));
+    ferry_gateway_free(g);
+}
+
+static unsigned open_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static void memory_may_be_out(void **state)
+{
+    struct ferry_filters *chain = ferry_filters_new();
+    struct ferry_gateway_opts opts = {FERRY_GATEWAY_OPTS_SIZE,
+                                      .listen = (const char *[]){"127.0.0.1:0"},
+                                      .nlisten = 1,
+                                      .filters = chain,
+                                      .threads = 2,
+                                      .io = FERRY_IO_EPOLL,
+                                      .access_log = "/dev/null",
+                                      .server_name = "x.example",
+                                      .log = quiet};
+    unsigned before = open_fds();
+
+    (void)state;
+    assert_non_null(chain);
+    assert_int_equal(ferry_filters_set_param(chain, "A", "$host"), 0);
+    assert_int_equal(ferry_filters_deny(chain, 404, NULL), 0);
+    each_alloc_fails(make_and_run, &opts);
+    ferry_filters_free(chain);
+    assert_int_equal(open_fds(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_ends_when_the_first_loop_fails),
         cmocka_unit_test(it_ends_when_another_loop_fails),
+        cmocka_unit_test(memory_may_be_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

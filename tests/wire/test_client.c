@@ -60,22 +60,32 @@ static void test_options_have_a_size(void **state)
 
 static void make(void *arg)
 {
-    struct ferry_client_opts o = plain;
     struct ferry_client *c = NULL;
-    int err;
+    int err = ferry_client_new(arg, &c);
 
-    (void)arg;
-    o.address = "127.0.0.1:9000";
-    err = ferry_client_new(&o, &c);
-    assert_true(err == 0 || err == -ENOMEM);
+    assert_true(err == 0 || (err == -ENOMEM && alloc_failed()));
     if (err == 0)
         ferry_client_free(c);
+    else
+        assert_null(c);
 }
 
 static void test_memory_may_be_out(void **state)
 {
+    static const struct ferry_client_address several[] = {
+        {.text = "unix:/run/a"}, {.text = "[::1]:9000", .weight = 3}, {.text = "app.example:9000"}};
+    struct ferry_client_opts o = plain;
+
     (void)state;
-    each_alloc_fails(make, NULL);
+    o.address = "127.0.0.1:9000";
+    each_alloc_fails(make, &o);
+    o.address = NULL;
+    o.addresses = several;
+    o.naddresses = 3;
+    o.balance = FERRY_BALANCE_STICKY;
+    o.ping = "/ping";
+    o.name_servers = "127.0.0.1";
+    each_alloc_fails(make, &o);
 }
 
 /* -- calls -- */
