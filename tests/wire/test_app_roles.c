@@ -141,6 +141,7 @@ static void a_filter_that_waits_to_end_can_be_aborted(void **state)
 
     (void)state;
     send_deed_as(c, FERRY_FILTER, 1, "at-once");
+    expect_hello(c, 2); /* its handler has been called */
     expect_silence(c);
     send_record(c, FERRY_ABORT_REQUEST, 1, "", 0);
     assert_int_equal(reply(c, 1)->end.app_status, 5);
@@ -150,6 +151,7 @@ static void a_filter_that_waits_to_end_can_be_aborted(void **state)
     for (int i = 0; i < 2; i++) {
         d = dial(&s);
         send_deed_as(d, FERRY_FILTER, 1, "at-once");
+        expect_hello(d, 2);
         expect_silence(d);
         if (i == 0)
             shutdown(d->fd, SHUT_WR);
@@ -163,6 +165,7 @@ static void a_filter_that_waits_to_end_can_be_aborted(void **state)
     d = dial(&s);
     expect_hello(d, 1);
     send_deed_as(c, FERRY_FILTER, 1, "at-once");
+    expect_hello(c, 2);
     expect_silence(c);
     kill(s.pid, SIGTERM);
     expect_end(d);
