@@ -16,13 +16,13 @@
 
 #include "support.h"
 
-enum { DNS_A = 1, DNS_CNAME = 5, DNS_PTR = 12, DNS_AAAA = 28 };
+enum { DNS_A = 1, DNS_CNAME = 5, DNS_PTR = 12, DNS_AAAA = 28, DNS_SRV = 33 };
 
 struct dns_entry {
     const char *name; /* "a.test" */
     int type;
     unsigned ttl;
-    const char *data; /* an address, or a name */
+    const char *data; /* an address, or a name; of SRV "priority weight port name" */
 };
 
 struct dns_server {
@@ -81,6 +81,20 @@ static inline size_t dns_write16(unsigned char *p, unsigned v)
     return 2;
 }
 
+static inline size_t dns_write_service(unsigned char *p, const char *data)
+{
+    unsigned numbers[3] = {0};
+    size_t n = 0;
+
+    for (int i = 0; i < 3; i++) {
+        while (*data >= '0' && *data <= '9')
+            numbers[i] = numbers[i] * 10 + (unsigned)(*data++ - '0');
+        data += *data == ' ';
+        n += dns_write16(p + n, numbers[i]);
+    }
+    return n + dns_write_name(p + n, data);
+}
+
 static inline size_t dns_write_entry(unsigned char *p, const struct dns_entry *e)
 {
     size_t n = dns_write_name(p, e->name), at, len;
@@ -95,6 +109,8 @@ static inline size_t dns_write_entry(unsigned char *p, const struct dns_entry *e
         len = inet_pton(AF_INET, e->data, p + n) == 1 ? 4 : 0;
     else if (e->type == DNS_AAAA)
         len = inet_pton(AF_INET6, e->data, p + n) == 1 ? 16 : 0;
+    else if (e->type == DNS_SRV)
+        len = dns_write_service(p + n, e->data);
     else
         len = dns_write_name(p + n, e->data);
     dns_write16(p + at, (unsigned)len);

@@ -80,7 +80,9 @@ enum ferry_multiplex {
 
 struct ferry_client_address {
     const char *text; /* unix:/path, /path, host:port, :port, [v6]:port; a host's name is looked up
-                         again when its DNS record expires, and each of its addresses is one */
+                         again when its DNS record expires, and each of its addresses is one.
+                         srv:_fastcgi._tcp.example.org: the hosts, ports and weights of its SRV
+                         records of the lowest priority */
     unsigned weight;  /* 0 means 1 */
 };
 

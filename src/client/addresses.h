@@ -17,7 +17,7 @@
 
 struct ferry__target {
     struct ferry_pool *pool;
-    unsigned weight;
+    atomic_uint weight;
     unsigned host;              /* 1 + the number of its host; 0: its address was given */
     _Atomic(uint64_t) identity; /* of the address, for keys */
     atomic_bool gone;
@@ -26,7 +26,7 @@ struct ferry__target {
 
 struct ferry__host {
     char *name;
-    unsigned port, weight;
+    unsigned port, weight;        /* port 0: a service, whose records say both */
     _Atomic(uint64_t) look_at_ms; /* FERRY_NEVER while a thread is at it */
 };
 

@@ -83,6 +83,7 @@ int ferry__client_add(struct ferry_client *c, const struct ferry_addr *addr, uns
             t = &c->targets[i];
     if (t) {
         ferry_pool_set_addr(t->pool, addr);
+        atomic_store(&t->weight, weight);
         atomic_store(&t->identity, identity_of(addr));
         atomic_store(&t->gone, false);
         return (int)(t - c->targets);
@@ -93,7 +94,7 @@ int ferry__client_add(struct ferry_client *c, const struct ferry_addr *addr, uns
     t->pool = make_pool(c, addr);
     if (!t->pool)
         return -ENOMEM;
-    t->weight = weight;
+    atomic_store(&t->weight, weight);
     t->host = host;
     atomic_store(&t->identity, addr ? identity_of(addr) : 0);
     atomic_store(&c->ntargets, n + 1); /* now others may look at it */
@@ -102,12 +103,29 @@ int ferry__client_add(struct ferry_client *c, const struct ferry_addr *addr, uns
 
 /* -- making -- */
 
-/* "name:port" with a name that is no number. */
+/* "srv:_fastcgi._tcp.example.org" */
+static bool is_service(const char *text, struct ferry_slice *name)
+{
+    if (strncmp(text, "srv:", 4) != 0 || text[4] != '_')
+        return false;
+    for (const char *p = text + 4; *p; p++)
+        if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') && !(*p >= '0' && *p <= '9') &&
+            !(*p == '.' && p[1] != '.') && *p != '-' && *p != '_')
+            return false;
+    *name = ferry_slice_z(text + 4);
+    return name->len < FERRY_LOOKUP_NAME_MAX && strchr(text, '.');
+}
+
+/* "name:port" with a name that is no number, or a service. */
 static bool is_host(const char *text, struct ferry_slice *name, unsigned *port)
 {
     const char *colon = strrchr(text, ':'), *end;
     uint64_t n;
 
+    if (is_service(text, name)) {
+        *port = 0;
+        return true;
+    }
     if (!colon || colon == text || strncmp(text, "unix:", 5) == 0 || *text == '/' || *text == '[')
         return false;
     for (const char *p = text; p < colon; p++)
@@ -155,7 +173,8 @@ static int add_address(struct ferry_client *c, const char *text, unsigned weight
     if (err < 0 && is_host(text, &name, &port)) {
         err = add_host(c, name, port, weight ? weight : 1);
     } else if (err < 0) {
-        return refuse(why);
+        return refuse(strncmp(text, "srv:", 4) ? why
+                                               : "a service is srv:_fastcgi._tcp.example.org");
     } else if (addr.fd >= 0) {
         return refuse("fd:N is for listening, not for connecting");
     } else {

@@ -2,7 +2,8 @@
 /*
  * Hosts among the addresses of a client. A name is looked up by whichever thread sees first that it
  * is due, and again when its record expires; each of its addresses is a target. Until the first
- * answer, calls wait at a target without an address.
+ * answer, calls wait at a target without an address. The records of a service (SRV) say ports and
+ * weights as well, and what they weigh may change.
  *
  * An answer that fails changes nothing: the addresses that are known are better than none.
  */
@@ -60,7 +61,7 @@ static bool is_among(const struct ferry_addr *addr, const struct ferry_lookup_re
 /* First those that are lost, for their places are taken by those that are new. */
 static void update(struct ferry_client *c, unsigned host, const struct ferry_lookup_result *result)
 {
-    unsigned weight = c->hosts[host - 1].weight;
+    unsigned usual = c->hosts[host - 1].weight;
     struct ferry_addr has;
 
     pthread_mutex_lock(&c->lock);
@@ -73,10 +74,15 @@ static void update(struct ferry_client *c, unsigned host, const struct ferry_loo
         if (!atomic_exchange(&c->targets[i].gone, true))
             ferry_pool_lose_addr(c->targets[i].pool);
     }
-    for (unsigned i = 0; i < result->naddrs; i++)
-        if (target_of(c, host, &result->addrs[i]) < 0 &&
-            ferry__client_add(c, &result->addrs[i], weight, host) < 0)
+    for (unsigned i = 0; i < result->naddrs; i++) {
+        unsigned weight = result->weights ? result->weights[i] : usual;
+        int target = target_of(c, host, &result->addrs[i]);
+
+        if (target >= 0)
+            atomic_store(&c->targets[target].weight, weight);
+        else if (ferry__client_add(c, &result->addrs[i], weight, host) < 0)
             break; /* more than there may be, or no memory: by and by */
+    }
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -139,7 +145,8 @@ static int ask(struct ferry_client_local *l, unsigned host)
     a->local = l;
     a->host = host;
     a->lookup.done = answered;
-    err = ferry_lookup_host(l->resolver, &a->lookup, h->name, h->port, LOOKUP_MS);
+    err = h->port ? ferry_lookup_host(l->resolver, &a->lookup, h->name, h->port, LOOKUP_MS)
+                  : ferry_lookup_service(l->resolver, &a->lookup, h->name, LOOKUP_MS);
     if (err < 0) {
         free(a);
         return err;

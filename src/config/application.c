@@ -23,12 +23,15 @@ bool ferry__is_name(const char *text)
     return n > 0 && n < FERRY_MANAGER_NAME_MAX;
 }
 
-/* A host's name and a port, which ferry_addr_parse does not know: it looks nothing up. */
+/* A host's name and a port, or a service, which ferry_addr_parse does not know: it looks nothing
+ * up. */
 static bool is_host_and_port(const char *text)
 {
     const char *colon = strrchr(text, ':');
     uint64_t port;
 
+    if (strncmp(text, "srv:", 4) == 0)
+        return text[4] == '_' && strchr(text, '.') && ferry__is_host(ferry_slice_z(text + 4));
     return colon && ferry__is_host(ferry_slice(text, (size_t)(colon - text))) &&
            ferry_slice_u64(ferry_slice_z(colon + 1), 65535, &port) == 0 && port > 0;
 }
@@ -51,6 +54,8 @@ const char *ferry__read_address(struct ferry__reader *r, struct ferry_config_pla
     }
     if (ferry_addr_parse(text, any, &addr, &why) == 0 || (!any && is_host_and_port(text)))
         return text;
+    if (!any && strncmp(text, "srv:", 4) == 0)
+        why = "a service is written srv:_fastcgi._tcp.example.org";
     ferry__reader_say(r, place, "'%s' in '%s': %s", text, name, why);
     return NULL;
 }

@@ -10,6 +10,7 @@
 #include "io/resolver.h"
 
 #include <ares.h>
+#include <arpa/nameser.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -36,6 +37,12 @@ struct ferry_resolver {
     void *closed_arg;
 };
 
+/* A record of a service. */
+struct service {
+    unsigned priority, weight, port;
+    char name[FERRY_LOOKUP_NAME_MAX + 1];
+};
+
 struct ferry__query {
     struct ferry_resolver *resolver;
     struct ferry_lookup *lookup; /* NULL: cancelled */
@@ -49,6 +56,9 @@ struct ferry__query {
     struct ferry_lookup_result result;
     char name[FERRY_LOOKUP_NAME_MAX];
     struct ferry_addr addrs[FERRY_LOOKUP_ADDRS_MAX];
+    struct service *services; /* by priority; `service` is the one whose addresses are asked for */
+    unsigned nservices, service;
+    unsigned weights[FERRY_LOOKUP_ADDRS_MAX];
 };
 
 /* -- c-ares and the loop -- */
@@ -107,6 +117,7 @@ static void query_free(struct ferry__query *q)
     ferry_list_remove(&q->link);
     ferry_task_cancel(&q->tell);
     ferry_timer_stop(&q->timer);
+    free(q->services);
     free(q);
 }
 
@@ -262,6 +273,162 @@ int ferry_lookup_host(struct ferry_resolver *r, struct ferry_lookup *lookup, con
     q->port = port;
     q->asking = true;
     ares_getaddrinfo(r->channel, host, NULL, &hints, on_addresses, q);
+    settle(r);
+    return 0;
+}
+
+/* -- the addresses of a service -- */
+
+static unsigned sooner(unsigned a_s, unsigned b_s)
+{
+    return a_s == 0 ? b_s : b_s == 0 || a_s < b_s ? a_s : b_s;
+}
+
+/* How long the answer is good: c-ares tells of its records, but not that. 0: it cannot be read. */
+static unsigned ttl_of(const unsigned char *p, int len)
+{
+    unsigned ttl = UINT32_MAX, questions, answers;
+    const unsigned char *at = p + NS_HFIXEDSZ, *end = p + len;
+    char *name;
+    long n;
+
+    if (len < NS_HFIXEDSZ)
+        return 0;
+    questions = (unsigned)p[4] << 8 | p[5];
+    answers = (unsigned)p[6] << 8 | p[7];
+    for (unsigned i = 0; i < questions + answers; i++) {
+        unsigned this_s;
+
+        if (at >= end || ares_expand_name(at, p, len, &name, &n) != ARES_SUCCESS)
+            return 0;
+        ares_free_string(name);
+        at += n;
+        if (end - at < (i < questions ? NS_QFIXEDSZ : NS_RRFIXEDSZ))
+            return 0;
+        if (i < questions) {
+            at += NS_QFIXEDSZ;
+            continue;
+        }
+        this_s = (unsigned)at[4] << 24 | (unsigned)at[5] << 16 | (unsigned)at[6] << 8 | at[7];
+        ttl = this_s < ttl ? this_s : ttl;
+        n = at[8] << 8 | at[9];
+        if (end - at - NS_RRFIXEDSZ < n)
+            return 0;
+        at += NS_RRFIXEDSZ + n;
+    }
+    return answers ? ttl : 0;
+}
+
+static int by_priority(const void *a, const void *b)
+{
+    const struct service *x = a, *y = b;
+
+    return (x->priority > y->priority) - (x->priority < y->priority);
+}
+
+static int take_services(struct ferry__query *q, const unsigned char *p, int len)
+{
+    struct ares_srv_reply *all = NULL;
+    int err = error_of(ares_parse_srv_reply(p, len, &all));
+
+    q->services = err == 0 ? calloc(FERRY_LOOKUP_SERVICES_MAX, sizeof *q->services) : NULL;
+    if (err == 0 && !q->services)
+        err = -ENOMEM;
+    for (const struct ares_srv_reply *s = all;
+         err == 0 && s && q->nservices < FERRY_LOOKUP_SERVICES_MAX; s = s->next) {
+        struct service *to = &q->services[q->nservices];
+
+        /* A target of "." says that there is no such service. */
+        if (s->port == 0 || !s->host[0] || strlen(s->host) >= FERRY_LOOKUP_NAME_MAX)
+            continue;
+        /* With a last dot, or the domains of resolv.conf would be tried behind it. */
+        snprintf(to->name, sizeof to->name, "%s.", s->host);
+        to->priority = s->priority;
+        to->weight = s->weight;
+        to->port = s->port;
+        q->nservices++;
+    }
+    ares_free_data(all);
+    if (q->nservices)
+        qsort(q->services, q->nservices, sizeof *q->services, by_priority);
+    q->result.ttl_s = ttl_of(p, len);
+    return err;
+}
+
+static void scale_weights(struct ferry__query *q)
+{
+    unsigned most = FERRY_LOOKUP_WEIGHT_MAX;
+
+    for (unsigned i = 0; i < q->result.naddrs; i++)
+        most = q->weights[i] > most ? q->weights[i] : most;
+    for (unsigned i = 0; i < q->result.naddrs; i++) {
+        unsigned scaled = q->weights[i] * FERRY_LOOKUP_WEIGHT_MAX / most;
+
+        q->weights[i] = scaled ? scaled : 1; /* a small chance, as the RFC wants for 0 */
+    }
+    q->result.weights = q->weights;
+}
+
+static void on_service_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *info);
+
+static void ask_for_service(struct ferry__query *q, int err)
+{
+    struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    const struct service *s = &q->services[q->service];
+
+    if (q->lookup && q->service < q->nservices &&
+        (q->result.naddrs == 0 || s->priority == s[-1].priority)) {
+        q->port = s->port;
+        q->asking = true;
+        ares_getaddrinfo(q->resolver->channel, s->name, NULL, &hints, on_service_addresses, q);
+        return;
+    }
+    scale_weights(q);
+    answer(q, q->result.naddrs ? 0 : err < 0 ? err : -ENOENT);
+}
+
+static void on_service_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *info)
+{
+    struct ferry__query *q = arg;
+    unsigned before = q->result.naddrs, ttl_s = q->result.ttl_s;
+
+    (void)timeouts;
+    if (!asked(q, status, info))
+        return;
+    q->result.ttl_s = q->result.naddrs > before ? sooner(ttl_s, q->result.ttl_s) : ttl_s;
+    for (unsigned i = before; i < q->result.naddrs; i++)
+        q->weights[i] = q->services[q->service].weight;
+    q->service++;
+    ask_for_service(q, error_of(status));
+}
+
+static void on_services(void *arg, int status, int timeouts, unsigned char *p, int len)
+{
+    struct ferry__query *q = arg;
+    int err;
+
+    (void)timeouts;
+    if (!asked(q, status, NULL))
+        return;
+    err = error_of(status);
+    if (err == 0)
+        err = take_services(q, p, len);
+    if (err < 0)
+        answer(q, err);
+    else
+        ask_for_service(q, 0);
+}
+
+int ferry_lookup_service(struct ferry_resolver *r, struct ferry_lookup *lookup, const char *service,
+                         unsigned timeout_ms)
+{
+    struct ferry__query *q;
+    int err = query_new(r, lookup, timeout_ms, &q);
+
+    if (err < 0)
+        return err;
+    q->asking = true;
+    ares_query(r->channel, service, ns_c_in, ns_t_srv, on_services, q);
     settle(r);
     return 0;
 }

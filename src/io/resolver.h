@@ -14,6 +14,8 @@ struct ferry_resolver;
 
 #define FERRY_LOOKUP_ADDRS_MAX 64
 #define FERRY_LOOKUP_NAME_MAX 256
+#define FERRY_LOOKUP_WEIGHT_MAX 100
+#define FERRY_LOOKUP_SERVICES_MAX 16 /* records of one answer that are looked at */
 
 /*
  * With these servers ("127.0.0.1:5353, [::1]:53"), or the system's when NULL. 0; FERRY_EUSAGE for
@@ -37,8 +39,9 @@ struct ferry_lookup_result {
                 FERRY_EUSAGE: no name */
     const struct ferry_addr *addrs; /* of a name: in the order of preference, with the port */
     unsigned naddrs;
-    unsigned ttl_s;   /* how long they are good; 0: not said (/etc/hosts, a numeric host) */
-    const char *name; /* of an address, in small letters, without the last dot */
+    const unsigned *weights; /* of a service: 1 to FERRY_LOOKUP_WEIGHT_MAX, of each address */
+    unsigned ttl_s;          /* how long they are good; 0: not said (/etc/hosts, a numeric host) */
+    const char *name;        /* of an address, in small letters, without the last dot */
 };
 
 /* One question; embedded in its owner, who sets `done`: it is called once, from the loop, unless
@@ -53,6 +56,16 @@ struct ferry_lookup {
 FERRY_MUST_CHECK
 int ferry_lookup_host(struct ferry_resolver *, struct ferry_lookup *, const char *host,
                       unsigned port, unsigned timeout_ms);
+
+/*
+ * Starts: the addresses of a service, "_fastcgi._tcp.example.org" (SRV, RFC 2782): those of the
+ * records with the lowest priority, with their ports and weights; where none of these has any,
+ * those of the next. Weights are scaled to 1 to FERRY_LOOKUP_WEIGHT_MAX. 0, and `done` follows, or
+ * -ENOMEM.
+ */
+FERRY_MUST_CHECK
+int ferry_lookup_service(struct ferry_resolver *, struct ferry_lookup *, const char *service,
+                         unsigned timeout_ms);
 
 /*
  * Starts: the name of an address (PTR). `confirm`: it counts only when the address is among those

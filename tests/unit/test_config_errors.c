@@ -204,6 +204,11 @@ static void applications_that_are_none(void **state)
         {"application a { connect = { /a, /a, /b, /a, /b, /b } }\n" SITE,
          "1: '/a' stands twice in 'connect'; give it a weight instead\n"
          "1: '/b' stands twice in 'connect'; give it a weight instead\n"},
+        {"application a { connect = { 'srv:_fastcgi._tcp.x-y.test', 'srv:fastcgi._tcp.x', "
+         "'srv:_a..b' } }\n" SITE,
+         "1: 'srv:fastcgi._tcp.x' in 'connect': a service is written "
+         "srv:_fastcgi._tcp.example.org\n"
+         "1: 'srv:_a..b' in 'connect': a service is written srv:_fastcgi._tcp.example.org\n"},
         {"application a { connect = {} }\n" SITE, "1: 'connect' names no address\n"},
         {"application a { connect = nowhere }\n" SITE,
          "1: 'nowhere' in 'connect': not an address: unix:/path, /path, host:port, :port, "

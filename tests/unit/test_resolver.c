@@ -24,6 +24,16 @@ static const struct dns_entry zone[] = {
     {"23.2.0.192.in-addr.arpa", DNS_PTR, 60, "<script>.test"},
     {"6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", DNS_PTR, 60,
      "six.test"},
+    {"_a._tcp.test", DNS_SRV, 50, "20 9 4000 both.test"}, /* not the lowest priority */
+    {"_a._tcp.test", DNS_SRV, 50, "10 30 9001 one.test"},
+    {"_a._tcp.test", DNS_SRV, 50, "10 0 9002 many.test"},
+    {"_a._tcp.test", DNS_SRV, 50, "10 70 9003 nowhere.test"},
+    {"_b._tcp.test", DNS_SRV, 300, "1 60000 9001 nowhere.test"},
+    {"_b._tcp.test", DNS_SRV, 300, "2 60000 9002 one.test"},
+    {"_b._tcp.test", DNS_SRV, 300, "2 15000 9003 named.test"},
+    {"_b._tcp.test", DNS_SRV, 300, "2 1 9004 six.test"},
+    {"_none._tcp.test", DNS_SRV, 60, "0 0 0 "},
+    {"_lost._tcp.test", DNS_SRV, 60, "0 0 9000 nowhere.test"},
     {NULL, 0, 0, NULL},
 };
 
@@ -48,6 +58,9 @@ static void looked(struct ferry_lookup *lookup, const struct ferry_lookup_result
     l->text[0] = '\0';
     for (unsigned i = 0; i < result->naddrs; i++) {
         l->port = ferry_addr_port(&result->addrs[i]);
+        if (result->weights)
+            n += (size_t)snprintf(l->text + n, sizeof l->text - n, "%u*%u@", result->weights[i],
+                                  l->port);
         n += ferry_addr_host(&result->addrs[i], l->text + n, sizeof l->text - n);
         l->text[n++] = ' ';
         l->text[n] = '\0';
@@ -131,6 +144,51 @@ static void the_addresses_of_hosts(void **state)
         }
         for (unsigned j = 0; j < cases[i].n; j++)
             assert_non_null(strstr(l.text, cases[i].hosts[j]));
+    }
+    close_setup(&s);
+}
+
+static void the_addresses_of_services(void **state)
+{
+    static const struct {
+        const char *name;
+        int err;
+        unsigned n, ttl;
+        const char *hosts[4];
+    } cases[] = {
+        /* Those of the lowest priority, with their ports and weights. */
+        {"_a._tcp.test",
+         0,
+         4,
+         50,
+         {"30*9001@192.0.2.1 ", "1*9002@192.0.2.11 ", "1*9002@192.0.2.12 ", "1*9002@192.0.2.13 "}},
+        /* None of the lowest has an address: those of the next; and weights are scaled. */
+        {"_b._tcp.test",
+         0,
+         3,
+         30,
+         {"100*9002@192.0.2.1 ", "25*9003@192.0.2.20 ", "1*9004@2001:db8::6 "}},
+        {"_none._tcp.test", -ENOENT, 0, 0, {NULL}},
+        {"_lost._tcp.test", -ENOENT, 0, 0, {NULL}},
+        {"_nowhere._tcp.test", -ENOENT, 0, 0, {NULL}},
+        {"one.test", -ENOENT, 0, 0, {NULL}}, /* it has no such records */
+    };
+    struct setup s;
+
+    open_setup(&s, state);
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct look l = look_init(&s);
+
+        assert_int_equal(ferry_lookup_service(s.r, &l.lookup, cases[i].name, 30000), 0);
+        run(s.loop);
+        assert_int_equal(l.told, 1);
+        assert_int_equal(l.err, cases[i].err);
+        assert_int_equal(l.naddrs, cases[i].n);
+        if (l.err == 0)
+            assert_int_equal(l.ttl_s, cases[i].ttl);
+        for (unsigned j = 0; j < cases[i].n; j++)
+            if (!strstr(l.text, cases[i].hosts[j]))
+                fail_msg("%s: no %s in %s", cases[i].name, cases[i].hosts[j], l.text);
     }
     close_setup(&s);
 }
@@ -257,9 +315,13 @@ static void servers_that_are_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        on_both(the_addresses_of_hosts), on_both(the_names_of_addresses),
-        on_both(servers_that_fail),      on_both(a_silent_server),
-        on_both(a_server_that_wakes_up), on_both(it_ends_in_the_middle_of_things),
+        on_both(the_addresses_of_hosts),
+        on_both(the_addresses_of_services),
+        on_both(the_names_of_addresses),
+        on_both(servers_that_fail),
+        on_both(a_silent_server),
+        on_both(a_server_that_wakes_up),
+        on_both(it_ends_in_the_middle_of_things),
         on_both(servers_that_are_none),
     };
 

@@ -541,6 +541,67 @@ static void test_the_addresses_of_a_name(void **state)
     dns_stop(&n.dns);
 }
 
+/* How often each of 8 calls went to applications 1, 2 and 3. */
+struct shared {
+    struct named named;
+    unsigned wanted[4];
+};
+
+static bool shares_wanted(void *arg)
+{
+    struct shared *s = arg;
+    unsigned got[4] = {0};
+
+    for (int i = 0; i < 8; i++)
+        got[ask(&s->named.c, NULL)]++;
+    return memcmp(got, s->wanted, sizeof got) == 0;
+}
+
+static void test_the_hosts_of_a_service(void **state)
+{
+    static char first[64], second[64], third[64], equal[64];
+    static struct dns_entry zone[] = {{"_fcgi._tcp.test", DNS_SRV, 1, third},
+                                      {"_fcgi._tcp.test", DNS_SRV, 1, first},
+                                      {"_fcgi._tcp.test", DNS_SRV, 1, second},
+                                      {"one.test", DNS_A, 1, "127.0.0.1"},
+                                      {"two.test", DNS_A, 1, "127.0.0.2"},
+                                      {"three.test", DNS_A, 1, "127.0.0.3"},
+                                      {NULL, 0, 0, NULL}};
+    static struct dns_entry after[] = {{"_fcgi._tcp.test", DNS_SRV, 1, equal},
+                                       {"_fcgi._tcp.test", DNS_SRV, 1, second},
+                                       {"two.test", DNS_A, 1, "127.0.0.2"},
+                                       {"three.test", DNS_A, 1, "127.0.0.3"},
+                                       {NULL, 0, 0, NULL}};
+    struct ferry_client_opts opts = {.multiplex = FERRY_MULTIPLEX_OFF,
+                                     .balance = FERRY_BALANCE_ROUND_ROBIN,
+                                     .address = "srv:_fcgi._tcp.test"};
+    struct shared s = {.wanted = {0, 6, 2, 0}};
+    struct named *n = &s.named;
+    unsigned port = free_port();
+
+    for (unsigned i = 1; i < 4; i++)
+        for (int tries = 0; !app_at(&n->app[i], i, port); tries++) {
+            assert_true(i == 1 && tries < 20);
+            port = free_port();
+        }
+    snprintf(first, sizeof first, "1 30 %u one.test", port);
+    snprintf(second, sizeof second, "1 10 %u two.test", port);
+    snprintf(third, sizeof third, "2 10 %u three.test", port);
+    snprintf(equal, sizeof equal, "1 10 %u three.test", port);
+    dns_start(&n->dns, zone);
+    opts.name_servers = n->dns.address;
+    callers_open_client(&n->c, state, 2, opts);
+    assert_in_range(ask(&n->c, NULL), 1, 2); /* waits for the first answer; not for the third */
+    assert_true(wait_for(shares_wanted, &s, WAIT_MS));
+    atomic_store(&n->dns.zone, after);
+    memcpy(s.wanted, (unsigned[]){0, 0, 4, 4}, sizeof s.wanted);
+    assert_true(wait_for(shares_wanted, &s, WAIT_MS));
+    callers_close(&n->c);
+    for (unsigned i = 1; i < 4; i++)
+        fake_stop(&n->app[i]);
+    dns_stop(&n->dns);
+}
+
 static void test_a_name_without_addresses(void **state)
 {
     struct ferry_client_opts opts = {.address = "nowhere.test:9000"};
@@ -588,6 +649,7 @@ int main(void)
         on_both(test_pings_with_get_values),
         on_both(test_who_waits_longest_gets_what_comes_free_anywhere),
         on_both(test_the_addresses_of_a_name),
+        on_both(test_the_hosts_of_a_service),
         on_both(test_a_name_without_addresses),
         on_both(test_it_closes_while_it_asks_for_names),
     };
