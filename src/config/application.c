@@ -10,7 +10,7 @@
 #include "proc/manager.h"
 
 #define ADDRESSES_MAX 256
-#define WEIGHT_MAX 1000
+#define WEIGHT_MAX 100 /* as of ferry_client_new */
 
 /* Letters, digits and . _ - in a name that is shown, logged, and part of a file's name. */
 bool ferry__is_name(const char *text)

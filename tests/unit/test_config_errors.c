@@ -219,12 +219,12 @@ static void applications_that_are_none(void **state)
         {"application a { connect = a.example:0 }\n" SITE,
          "1: 'a.example:0' in 'connect': nobody can be reached at port 0\n"},
         {"application a { connect = { /a, \"/b weight=0\" } }\n" SITE,
-         "1: behind an address in 'connect' may stand weight=1 to weight=1000, not 'weight=0'\n"},
-        {"application a { connect = { /a, \"/b weight=1001\" } }\n" SITE,
-         "1: behind an address in 'connect' may stand weight=1 to weight=1000, not "
-         "'weight=1001'\n"},
+         "1: behind an address in 'connect' may stand weight=1 to weight=100, not 'weight=0'\n"},
+        {"application a { connect = { /a, \"/b weight=101\" } }\n" SITE,
+         "1: behind an address in 'connect' may stand weight=1 to weight=100, not "
+         "'weight=101'\n"},
         {"application a { connect = \"/b backup\" }\n" SITE,
-         "1: behind an address in 'connect' may stand weight=1 to weight=1000, not 'backup'\n"},
+         "1: behind an address in 'connect' may stand weight=1 to weight=100, not 'backup'\n"},
         {"application a { connect = { /a, /a } }\n" SITE,
          "1: '/a' stands twice in 'connect'; give it a weight instead\n"},
         {APP("\nprocesses = 2\nuser = u"),
