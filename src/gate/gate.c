@@ -373,8 +373,12 @@ void ferry_gate_thread_retire(struct ferry_gate_thread *t, unsigned linger_ms, v
     t->draining = t->lingering = true;
     t->drained = done;
     t->drained_arg = arg;
-    ferry_list_each (at, next, &t->doors)
-        ferry_listener_close(&ferry_container(at, struct ferry__door, link)->listener, true);
+    ferry_list_each (at, next, &t->doors) {
+        struct ferry__door *door = ferry_container(at, struct ferry__door, link);
+
+        door->listener.takes_rest = linger_ms > 0;
+        ferry_listener_close(&door->listener, true);
+    }
     drain_conns(t, false);
     ferry_timer_set(t->loop, &t->linger, ferry_loop_now(t->loop) + linger_ms);
     maybe_drained(t);

@@ -79,6 +79,9 @@ struct ferry_listener {
     /* One that the kernel had accepted before it knew that the listener is closed; yours to close.
      * NULL: the loop closes it. */
     void (*late)(struct ferry_listener *, int fd);
+    /* Set before it is closed: what waits then comes as `late` ones too, lest nobody else who
+     * accepts from this socket hear of it. */
+    bool takes_rest;
     void (*closed)(
         struct ferry_listener *); /* after ferry_listener_close: the memory is the caller's again */
     /* the loop's own */

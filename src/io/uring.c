@@ -9,12 +9,15 @@
 #include "io/uring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#define LATE_MAX 1024 /* taken by a listener that closes */
 #define SQ_ENTRIES 1024
 #define CQ_ENTRIES 4096
 
@@ -185,6 +188,25 @@ static bool listener_stop(struct ferry_listener *l)
     return stop(l->loop, &l->state, &l->work, l, FERRY__OP_ACCEPT);
 }
 
+/*
+ * An accept waits exclusively: of those who share a socket the kernel wakes one, and one that is
+ * cancelled may have been woken. Nobody else would hear of that connection until the next one
+ * comes, so what is there now is taken.
+ */
+static void take_what_waits(struct ferry_listener *l)
+{
+    int fd;
+
+    if (!(fcntl(l->fd, F_GETFL) & O_NONBLOCK))
+        return;
+    for (int i = 0; i < LATE_MAX; i++) {
+        fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+            return;
+        ferry__listener_accepted(l, fd);
+    }
+}
+
 static void listener_complete(struct ferry_listener *l, int res, uint32_t flags)
 {
     if (!(flags & IORING_CQE_F_MORE)) {
@@ -192,6 +214,8 @@ static void listener_complete(struct ferry_listener *l, int res, uint32_t flags)
         ferry__listener_stopped(l);
     }
     ferry__listener_accepted(l, res);
+    if (!(flags & IORING_CQE_F_MORE) && l->state & FERRY__SHUT && l->takes_rest)
+        take_what_waits(l);
 }
 
 static int watch_start(struct ferry_watch *w)

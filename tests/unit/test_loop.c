@@ -424,6 +424,61 @@ static void a_listener_may_close_while_connections_wait(void **state)
     ferry_loop_free(loop);
 }
 
+struct dial_and_close {
+    struct ferry_task task;
+    struct sockaddr_un *un;
+    struct door *door;
+    int fd;
+};
+
+static void dials_and_closes(struct ferry_task *task)
+{
+    struct dial_and_close *t = ferry_container(task, struct dial_and_close, task);
+
+    t->fd = dial(t->un);
+    t->door->l.takes_rest = true;
+    ferry_listener_close(&t->door->l, true);
+}
+
+/* The kernel tells one of those who wait at a socket. When that one closes without having looked,
+ * the other is not told again. */
+static void whoever_closes_leaves_no_connection_waiting(void **state)
+{
+    for (int closes = 0; closes < 2; closes++) {
+        struct ferry_loop *loop[2] = {loop_for(state), loop_for(state)};
+        struct sockaddr_un un;
+        struct dial_and_close t = {.un = &un};
+        struct door *d[2];
+
+        d[0] = open_door(loop[0], &un);
+        d[1] = calloc(1, sizeof *d[1]);
+        d[1]->l = d[0]->l;
+        assert_int_equal(ferry_listener_open(loop[1], &d[1]->l, dup(d[0]->l.fd)), 0);
+        for (int i = 0; i < 2; i++) {
+            d[i]->l.late = door_accepted;
+            for (int turn = 0; turn < 3; turn++)
+                assert_int_equal(ferry_loop_step(loop[i]), 0);
+        }
+        t.door = d[closes];
+        ferry_task_init(&t.task, dials_and_closes);
+        ferry_task_defer(loop[closes], &t.task);
+        for (int turn = 0; turn < 200 && d[0]->accepted + d[1]->accepted == 0; turn++) {
+            usleep(1000);
+            assert_int_equal(ferry_loop_step(loop[closes]), 0);
+            assert_int_equal(ferry_loop_step(loop[!closes]), 0);
+        }
+        assert_int_equal(d[0]->accepted + d[1]->accepted, 1);
+        close(t.fd);
+        ferry_listener_close(&d[!closes]->l, true);
+        for (int i = 0; i < 2; i++) {
+            while (!d[i]->closed)
+                assert_int_equal(ferry_loop_step(loop[i]), 0);
+            shut_door(d[i]);
+            ferry_loop_free(loop[i]);
+        }
+    }
+}
+
 static void a_listener_closes_before_the_first_turn(void **state)
 {
     struct ferry_loop *loop = loop_for(state);
@@ -621,6 +676,7 @@ int main(void)
         on_both(a_stop_before_the_run_counts),
         on_both(a_storm_of_connections_is_accepted),
         on_both(a_listener_may_close_while_connections_wait),
+        on_both(whoever_closes_leaves_no_connection_waiting),
         on_both(a_listener_closes_before_the_first_turn),
         on_both(a_listener_survives_running_out_of_descriptors),
         on_both(only_listening_sockets_are_listened_on),
