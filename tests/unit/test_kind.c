@@ -71,7 +71,7 @@ static void arguments_are_described(void **state)
 /* What a configuration would have said for these arguments. */
 struct said {
     const char *kind, *root;
-    struct ferry_arg_value values[8];
+    struct ferry_arg_value values[12];
     int err;
     const char *why; /* part of it */
 };
