@@ -225,8 +225,7 @@ static const struct ferry_filter_arg authorize_args[] = {
     {"cache_max", FERRY_ARG_INT, false, "1024", "how many verdicts are remembered by one thread"},
     {"pass_cookies", FERRY_ARG_BOOL, false, "off", "its Set-Cookie goes to the client"},
     {"cache_refused", FERRY_ARG_DURATION, false, "1s",
-     "how long a 401 or 403 is answered with its error page before it is asked again; 0: not at "
-     "all"},
+     "how long a 401 or 403 is given again without asking; 0: not at all"},
 };
 
 static int add_authorize(struct ferry_filters *f, const struct ferry_arg_value *v, const char *root)
