@@ -284,7 +284,7 @@ def test_it_tells_its_load_to_ferry_spawn(run, folder):
         first = time.monotonic()
         for _ in range(100):
             c.ask({"QUERY_STRING": "msg=x"})
-        assert notified.next() == "X_FERRY_REQUESTS=100\nX_FERRY_ACTIVE=0"
+        wait_until(lambda: notified.next() == "X_FERRY_REQUESTS=100\nX_FERRY_ACTIVE=0")
         for request_id in (1, 2, 3):
             c.begin({"QUERY_STRING": "msg=sleep"}, request_id=request_id)
             c.stream(STDIN, b"", request_id)

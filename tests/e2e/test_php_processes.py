@@ -263,7 +263,7 @@ def test_a_client_that_left_the_queue_is_forgotten(folder):
     with php_fpm(folder / "fpm", "access.log=" + str(folder / "fpm" / "access")) as (_, address), \
             serving(folder / "run", root, "-a", address, "--threads", 1) as ferry:
         with ferry.client() as busy:
-            busy.send("GET /sleep.php?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n")
+            busy.send("GET /sleep.php?ms=4000 HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_until(lambda: has_read(ferry.port))
             with ferry.client() as leaves:
                 leaves.send("GET /exit.php?left HTTP/1.1\r\nHost: x\r\n\r\n")
