@@ -211,3 +211,31 @@ void ferry_spool_rewind(struct ferry_spool *s)
 {
     s->at = 0;
 }
+
+ssize_t ferry_spool_peek(const struct ferry_spool *s, uint64_t pos, size_t max, char *buf,
+                         struct ferry_slice *out)
+{
+    size_t within;
+    ssize_t n;
+    unsigned i;
+
+    if (pos >= s->len || max == 0)
+        return 0;
+    if (max > s->len - pos)
+        max = (size_t)(s->len - pos);
+    if (pos >= s->mem_len) {
+        do
+            n = pread(s->fd, buf, max, (off_t)(pos - s->mem_len));
+        while (n < 0 && errno == EINTR);
+        *out = ferry_slice(buf, n > 0 ? (size_t)n : 0);
+        return n < 0 ? -errno : n > 0 ? n : -EIO;
+    }
+    i = block_of(s, (size_t)pos, &within);
+    ferry_assert(i < s->nmem);
+    if (max > s->mem[i]->cap - within)
+        max = s->mem[i]->cap - within;
+    if (max > s->mem_len - pos)
+        max = s->mem_len - (size_t)pos;
+    *out = ferry_slice(s->mem[i]->data + within, max);
+    return (ssize_t)max;
+}

@@ -40,4 +40,14 @@ ssize_t ferry_spool_read(struct ferry_spool *, size_t max, struct ferry_block **
 
 void ferry_spool_rewind(struct ferry_spool *);
 
+/*
+ * The bytes from `pos` on, at most `max`, wherever reading stands: in place where they are in
+ * memory, else in `buf`, which has room for `max`. The length; 0 at the end; or -errno. Changes
+ * nothing, takes no reference and knows no block cache: any thread may call it, several at once,
+ * from when the last byte was appended until ferry_spool_fini.
+ */
+FERRY_MUST_CHECK
+ssize_t ferry_spool_peek(const struct ferry_spool *, uint64_t pos, size_t max, char *buf,
+                         struct ferry_slice *out);
+
 #endif

@@ -262,6 +262,68 @@ static void memory_may_run_out(void **state)
     each_alloc_fails(scenario, NULL);
 }
 
+/* From any place, in any pieces, in memory and in the file, and nothing is moved by it. */
+static void peeking_changes_nothing(void **state)
+{
+    static const struct {
+        size_t mem_max, append;
+        unsigned times;
+    } cases[] = {
+        {300000, 100, 1}, {300000, 4096, 3}, {300000, 70001, 3}, {0, 5000, 2}, {6000, 5000, 3}};
+    struct ferry_blocks blocks;
+    struct ferry_slice out;
+    char buf[5000];
+
+    (void)state;
+    ferry_blocks_init(&blocks, 4, 4);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ferry_spool s;
+
+        ferry_spool_init(&s, &blocks, cases[i].mem_max, UINT64_MAX);
+        assert_int_equal(ferry_spool_peek(&s, 0, sizeof buf, buf, &out), 0);
+        for (unsigned j = 0; j < cases[i].times; j++)
+            assert_int_equal(append(&s, cases[i].append), 0);
+        assert_int_equal(expect(&s, 50, 50), 50);
+        for (uint64_t pos = 0; pos < s.len;) {
+            size_t max = 1 + (size_t)(pos * 7 % sizeof buf);
+            ssize_t n = ferry_spool_peek(&s, pos, max, buf, &out);
+
+            assert_true(n > 0 && (size_t)n <= max && (size_t)n == out.len);
+            assert_int_equal(out.p == buf, pos >= s.mem_len);
+            for (size_t k = 0; k < out.len; k++)
+                assert_int_equal(out.p[k], byte_at(pos + k));
+            pos += (uint64_t)n;
+        }
+        assert_int_equal(ferry_spool_peek(&s, s.len - 1, sizeof buf, buf, &out), 1);
+        assert_int_equal(ferry_spool_peek(&s, s.len, sizeof buf, buf, &out), 0);
+        assert_int_equal(ferry_spool_peek(&s, UINT64_MAX, sizeof buf, buf, &out), 0);
+        assert_int_equal(ferry_spool_peek(&s, 0, 0, buf, &out), 0);
+        assert_int_equal(s.at, 50);
+        assert_int_equal(expect(&s, UINT64_MAX, SIZE_MAX), s.len - 50);
+        ferry_spool_fini(&s);
+    }
+    ferry_blocks_fini(&blocks);
+}
+
+/* Somebody cut the file short: an error, and no end without one. */
+static void a_file_that_ends_too_early_is_an_error(void **state)
+{
+    struct ferry_blocks blocks;
+    struct ferry_slice out;
+    struct ferry_spool s;
+    char buf[10];
+
+    (void)state;
+    ferry_blocks_init(&blocks, 4, 4);
+    ferry_spool_init(&s, &blocks, 0, UINT64_MAX);
+    assert_int_equal(append(&s, 10), 0);
+    assert_int_equal(ftruncate(s.fd, 5), 0);
+    assert_int_equal(ferry_spool_peek(&s, 0, 10, buf, &out), 5);
+    assert_int_equal(ferry_spool_peek(&s, 5, 10, buf, &out), -EIO);
+    ferry_spool_fini(&s);
+    ferry_blocks_fini(&blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +335,8 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_told_and_loses_nothing),
         cmocka_unit_test(a_missing_tmpdir_is_no_obstacle),
         cmocka_unit_test(memory_may_run_out),
+        cmocka_unit_test(peeking_changes_nothing),
+        cmocka_unit_test(a_file_that_ends_too_early_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
