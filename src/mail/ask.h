@@ -43,14 +43,21 @@ int ferry_mail_ask_save(struct ferry_mail_ask *, struct ferry_loop *,
                         const struct ferry_mail_facts *, struct ferry_mail_message *,
                         const struct ferry_smtp_rcpt *one);
 
-/* The owner goes: `done` is not called. A save that has begun is finished all the same, with the
- * message, which is taken over (and *message is empty afterwards), and `late` is called when it is
- * known what came of it; it may be NULL. Calls of the other kinds are cancelled. */
-void ferry_mail_ask_forget(struct ferry_mail_ask *, struct ferry_mail_message *,
+/*
+ * The owner goes: `done` is not called. A save that has begun (its script may have been called) is
+ * finished all the same, with the message, which is taken over (and *message is empty afterwards;
+ * other saves of it that are under way go on with it), and `late` is called when it is known what
+ * came of it; it may be NULL: true. Others are cancelled, as is a save whose script was not called
+ * yet, and the message stays with its owner: false.
+ */
+bool ferry_mail_ask_forget(struct ferry_mail_ask *, struct ferry_mail_message *,
                            void (*late)(void *arg, const struct ferry_mail_verdict *, unsigned n),
                            void *arg);
 
 /* How many questions are under way on this thread's clients, for draining. */
 unsigned ferry_mail_asking(void);
+/* Of these, the ones whose owners have gone end now: what came of them will never be known, and
+ * `late` is told a fault. */
+void ferry_mail_asking_cut(void);
 
 #endif
