@@ -241,3 +241,8 @@ void ferry_mail_header_free(void *memory)
     free(c->date);
     free(c);
 }
+
+void ferry_mail_header_begin(void)
+{
+    ferry__mail_words_begin();
+}

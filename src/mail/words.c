@@ -327,11 +327,14 @@ void ferry__mail_text_decoded(struct ferry__mail_text *out, struct ferry_slice v
     free(r);
 }
 
-/* Charsets that are often met stay loaded: they are files of the C library, and a sandbox may be
- * closed round us later. */
+/* Charsets that are often met stay loaded: they are files of the C library, which are long to open,
+ * and a sandbox may be closed round us later. */
+#define OFTEN 28
+static iconv_t loaded[OFTEN];
+
 static void begin_once(void)
 {
-    static const char *const often[] = {
+    static const char *const often[OFTEN] = {
         "iso-8859-1",   "iso-8859-2",   "iso-8859-5",   "iso-8859-7",   "iso-8859-9",
         "iso-8859-15",  "koi8-r",       "koi8-u",       "windows-1250", "windows-1251",
         "windows-1252", "windows-1253", "windows-1254", "windows-1255", "windows-1256",
@@ -340,8 +343,8 @@ static void begin_once(void)
         "tis-620",      "utf-7",        "utf-16"};
 
     g_mime_init();
-    for (size_t i = 0; i < sizeof often / sizeof *often; i++)
-        (void)!g_mime_iconv_open("UTF-8", often[i]);
+    for (size_t i = 0; i < OFTEN; i++)
+        loaded[i] = g_mime_iconv_open("UTF-8", often[i]);
 }
 
 void ferry__mail_words_begin(void)

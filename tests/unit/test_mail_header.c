@@ -6,9 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "mail/header.h"
 #include "mail/message.h"
-#include "mail/words.h"
 
 static void *memory;
 
@@ -303,7 +301,7 @@ static void without_memory_once(void *arg)
 static void without_memory(void **state)
 {
     (void)state;
-    ferry__mail_words_begin();
+    ferry_mail_header_begin();
     each_alloc_fails(without_memory_once, NULL);
 }
 
