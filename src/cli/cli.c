@@ -3,8 +3,10 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/slice.h"
 #include "ferry/err.h"
@@ -96,4 +98,15 @@ int ferry_cli_written(void)
         return FERRY_EXIT_OK;
     ferry_cli_say("cannot write to standard output: %s", strerror(errno));
     return FERRY_EXIT_FAILED;
+}
+
+void ferry_cli_open_standard(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }

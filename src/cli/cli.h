@@ -21,6 +21,7 @@ typedef int (*ferry_command_fn)(int argc, char **argv);
 
 int ferry_cli_serve(int argc, char **argv);
 int ferry_cli_run(int argc, char **argv);
+int ferry_cli_mail(int argc, char **argv);
 int ferry_cli_spawn(int argc, char **argv);
 int ferry_cli_call(int argc, char **argv);
 int ferry_cli_trace(int argc, char **argv);
@@ -37,6 +38,9 @@ void ferry_cli_set_name(const char *); /* it stays where it is */
 
 /* "ferry: ..." on stderr, as one line whatever it holds: escaped, and cut at about 10 KB. */
 void ferry_cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* What is opened next is not to become standard input, output or error by accident. */
+void ferry_cli_open_standard(void);
 
 /* Has all that was written to stdout arrived? The exit code. */
 int ferry_cli_written(void);

@@ -17,7 +17,7 @@
 
 static const char help_text[] =
     "usage: ferry config check FILE...\n"
-    "       ferry config dump [--all] FILE\n"
+    "       ferry config dump [--all] [--guerrilla] FILE\n"
     "       ferry config fmt [--write] FILE...\n"
     "       ferry config keys [--json]\n"
     "\n"
@@ -30,6 +30,7 @@ static const char help_text[] =
     "  keys     list all settings and filters, and what they are for\n"
     "\n"
     "  -a, --all      dump the defaults too\n"
+    "  -g, --guerrilla  FILE is a configuration of go-guerrilla, in JSON\n"
     "  -w, --write    write the files themselves\n"
     "  -q, --quiet    say nothing of files that are good\n"
     "      --json     the list as JSON\n"
@@ -40,13 +41,17 @@ static const char help_text[] =
 enum { OPT_JSON = 256 };
 
 static const struct option long_options[] = {
-    {"all", no_argument, NULL, 'a'},   {"write", no_argument, NULL, 'w'},
-    {"quiet", no_argument, NULL, 'q'}, {"json", no_argument, NULL, OPT_JSON},
-    {"help", no_argument, NULL, 'h'},  {0},
+    {"all", no_argument, NULL, 'a'},
+    {"guerrilla", no_argument, NULL, 'g'},
+    {"write", no_argument, NULL, 'w'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 struct options {
-    bool all, write, quiet, json;
+    bool all, write, quiet, json, guerrilla;
 };
 
 static void say(void *arg, const struct ferry_config_place *place, const char *text)
@@ -63,10 +68,11 @@ static const char *name_of(const char *file)
     return strcmp(file, "-") == 0 ? "standard input" : file;
 }
 
-static struct ferry_config *read_config(const char *file, int *code)
+static struct ferry_config *read_config(const char *file, bool guerrilla, int *code)
 {
     struct ferry_config *c;
-    int err = ferry_config_read(file, &c, say, NULL);
+    int err = guerrilla ? ferry_config_read_guerrilla(file, &c, say, say, NULL)
+                        : ferry_config_read(file, &c, say, NULL);
 
     *code = err == 0 ? FERRY_EXIT_OK : err == FERRY_EUSAGE ? FERRY_EXIT_CONFIG : FERRY_EXIT_FAILED;
     if (err == -ENOMEM)
@@ -85,7 +91,7 @@ static int check(const struct options *o, const char *file)
 {
     unsigned routes = 0;
     int code;
-    struct ferry_config *c = read_config(file, &code);
+    struct ferry_config *c = read_config(file, false, &code);
 
     if (!c)
         return code;
@@ -110,7 +116,7 @@ static int check(const struct options *o, const char *file)
 static int dump(const struct options *o, const char *file)
 {
     int code;
-    struct ferry_config *c = read_config(file, &code);
+    struct ferry_config *c = read_config(file, o->guerrilla, &code);
 
     if (c)
         ferry_config_print(c, o->all, stdout);
@@ -244,7 +250,7 @@ static const struct {
     int (*run)(const struct options *, const char *file);
 } verbs[] = {
     {"check", "q", 1, INT_MAX, check},
-    {"dump", "a", 1, 1, dump},
+    {"dump", "ag", 1, 1, dump},
     {"fmt", "wq", 1, INT_MAX, fmt},
     {"keys", "j", 0, 0, NULL},
 };
@@ -262,7 +268,7 @@ static int parse(struct options *o, int argc, char **argv, const char *allowed)
 
     optind = 1;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, "awqh", long_options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "agwqh", long_options, NULL)) != -1) {
         const char *given = argv[optind - 1];
 
         if (c == 'h')
@@ -272,6 +278,7 @@ static int parse(struct options *o, int argc, char **argv, const char *allowed)
         if (!strchr(allowed, c == OPT_JSON ? 'j' : c))
             return usage_error("%s is no option of ferry config %s", given, argv[0]);
         o->all |= c == 'a';
+        o->guerrilla |= c == 'g';
         o->write |= c == 'w';
         o->quiet |= c == 'q';
         o->json |= c == OPT_JSON;

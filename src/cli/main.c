@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The ferry command: one table of subcommands, help and version. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@ static const struct {
     {"serve", ferry_cli_serve,
      "serve a directory of PHP and files, or any FastCGI application, over HTTP"},
     {"run", ferry_cli_run, "serve what a configuration file says"},
+    {"mail", ferry_cli_mail, "take mail over SMTP or LMTP, for scripts that check and store it"},
     {"spawn", ferry_cli_spawn, "start a FastCGI program behind a socket, and keep it running"},
     {"call", ferry_cli_call, "send a request to a FastCGI application by hand, once or often"},
     {"check", ferry_cli_check,
@@ -70,21 +70,9 @@ static int help(int argc, char **argv)
     return ferry_cli_written();
 }
 
-/* What is opened next must not become stdout or stderr by accident. */
-static void open_standard_descriptors(void)
-{
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
 int main(int argc, char **argv)
 {
-    open_standard_descriptors();
+    ferry_cli_open_standard();
     if (strcmp(basename(argc ? argv[0] : ""), "spawn-fcgi") == 0) {
         ferry_cli_set_name("spawn-fcgi");
         return ferry_cli_spawn(argc, argv);

@@ -143,6 +143,17 @@ typedef void (*ferry_config_say)(void *arg, const struct ferry_config_place *, c
  */
 FERRY_MUST_CHECK
 int ferry_config_read(const char *file, struct ferry_config **out, ferry_config_say, void *arg);
+/* The same of a text that is not in a file; relative paths in it start where `name` would lie. */
+FERRY_MUST_CHECK
+int ferry_config_parse(const char *name, struct ferry_slice text, struct ferry_config **out,
+                       ferry_config_say, void *arg);
+/*
+ * The same of a configuration of go-guerrilla with its FastCGI processor (JSON). What is not
+ * supported is told, by `notice` where it can be left out, and is else an error.
+ */
+FERRY_MUST_CHECK
+int ferry_config_read_guerrilla(const char *file, struct ferry_config **out, ferry_config_say,
+                                ferry_config_say notice, void *arg);
 void ferry_config_free(struct ferry_config *); /* takes NULL */
 
 /* An empty one to be filled by hand, and memory that goes with it (zeroed; NULL: none left). */

@@ -65,6 +65,7 @@ struct ferry__config_file {
 
 struct ferry__reader {
     struct ferry_config *config;
+    struct ferry_slice given;         /* the first file's text; p NULL: it is read */
     struct ferry__config_file *files; /* the newest first */
     unsigned nfiles;
     struct ferry__message *messages; /* in their order */

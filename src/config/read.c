@@ -325,9 +325,10 @@ static void tell(const struct ferry__reader *r, ferry_config_say say, void *arg)
     }
 }
 
-int ferry_config_read(const char *file, struct ferry_config **out, ferry_config_say say, void *arg)
+static int read_all(struct ferry_slice given, const char *file, struct ferry_config **out,
+                    ferry_config_say say, void *arg)
 {
-    struct ferry__reader r = {.config = ferry_config_new()};
+    struct ferry__reader r = {.config = ferry_config_new(), .given = given};
     const struct ferry__node *tree;
 
     *out = NULL;
@@ -348,4 +349,15 @@ int ferry_config_read(const char *file, struct ferry_config **out, ferry_config_
     }
     ferry_config_free(r.config);
     return r.err ? r.err : FERRY_EUSAGE;
+}
+
+int ferry_config_read(const char *file, struct ferry_config **out, ferry_config_say say, void *arg)
+{
+    return read_all(ferry_slice(NULL, 0), file, out, say, arg);
+}
+
+int ferry_config_parse(const char *name, struct ferry_slice text, struct ferry_config **out,
+                       ferry_config_say say, void *arg)
+{
+    return read_all(ferry_slice(text.p ? text.p : "", text.len), name, out, say, arg);
 }

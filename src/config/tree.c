@@ -425,21 +425,24 @@ static struct ferry__node *read_file(struct ferry__reader *r, struct ferry__conf
                                      struct ferry__node **tail, struct ferry__node **head)
 {
     struct parser p = {.r = r, .depth = depth};
-    struct stat st;
-    char *bytes = NULL;
-    ssize_t n;
-    int fd = open_file(name, parent != NULL, &st);
+    struct stat st = {0};
+    char *bytes = (char *)r->given.p;
+    ssize_t n = (ssize_t)r->given.len;
 
-    if (fd < 0) {
-        cannot_read(r, parent, at, name, fd);
-        return *tail;
-    }
-    if (check_include(r, parent, at, name, &st) < 0) {
+    if (parent || !bytes) {
+        int fd = open_file(name, parent != NULL, &st);
+
+        if (fd < 0) {
+            cannot_read(r, parent, at, name, fd);
+            return *tail;
+        }
+        if (check_include(r, parent, at, name, &st) < 0) {
+            close(fd);
+            return *tail;
+        }
+        n = take_bytes(r, fd, &bytes);
         close(fd);
-        return *tail;
     }
-    n = take_bytes(r, fd, &bytes);
-    close(fd);
     p.file = ferry__reader_alloc(r, sizeof *p.file);
     if (n < 0 || !p.file) {
         cannot_read(r, parent, at, name, n < 0 ? (int)n : -ENOMEM);
@@ -464,7 +467,7 @@ static struct ferry__node *read_file(struct ferry__reader *r, struct ferry__conf
 struct ferry__node *ferry__tree_read(struct ferry__reader *r, const char *file)
 {
     struct ferry__node *head = NULL, *tail = NULL;
-    bool input = strcmp(file, "-") == 0;
+    bool input = !r->given.p && strcmp(file, "-") == 0;
     struct ferry_config_place at = {input ? "standard input" : file, 0};
 
     read_file(r, NULL, 0, at, input ? NULL : file, &tail, &head);
