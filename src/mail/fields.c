@@ -266,7 +266,7 @@ GET_TEXT(auth_user, a->sasl ? a->sasl->user : a->facts->auth_user)
 GET_TEXT(auth_mech,
          a->sasl ? ferry_smtp_mechanism_name(a->sasl->mechanism) : a->facts->auth_mechanism)
 GET_TEXT(auth_identity, a->sasl ? a->sasl->identity : "")
-GET_TEXT(auth_password, a->sasl ? a->sasl->password : "")
+GET_TEXT(password, a->sasl ? a->sasl->password : "")
 
 /* -- of the message -- */
 

@@ -71,7 +71,7 @@ enum {
     X(auth_user, "auth_user", "MAIL_AUTH_USER", ALL, NONE, "who the client is, or says to be")     \
     X(auth_mech, "auth_mech", "MAIL_AUTH_MECH", ALL, NONE, "`PLAIN` or `LOGIN`")                   \
     X(auth_identity, "auth_identity", "", A, NONE, "whom the user wants to be; empty: itself")     \
-    X(auth_password, "auth_password", "", A, NONE, "")                                             \
+    X(password, "password", "", A, NONE, "")                                                       \
     X(smtputf8, "smtputf8", "MAIL_SMTPUTF8", VS, NONE, "`1` or `0`")                               \
     X(body_type, "body_type", "MAIL_BODY_TYPE", VS, NONE, "`7BIT`, `8BITMIME` or `BINARYMIME`")    \
     X(size_declared, "size_declared", "MAIL_SIZE_DECLARED", VS, NONE, "SIZE= of MAIL")             \

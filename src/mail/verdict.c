@@ -427,24 +427,17 @@ int ferry_mail_verdict_words(const struct ferry_mail_service *s, enum ferry_mail
                              const struct ferry_mail_verdict *v, struct ferry_slice *enhanced,
                              struct ferry_slice *text)
 {
-    static const struct {
-        int code;
-        const char *enhanced;
-    } table[] = {
-#define X(name, code, enhanced, text) [FERRY_SMTP_##name] = {code, enhanced},
-        FERRY_SMTP_REPLY_MAP(X)
-#undef X
-    };
     enum ferry_smtp_reply reply = ferry_mail_verdict_reply(s, question, v);
-    int code = v->code ? v->code : table[reply].code;
+    int code = v->code ? v->code : ferry_smtp_reply_code(reply);
 
     if (question == FERRY_MAIL_AUTH || (!v->code && !v->enhanced[0] && !v->text[0]))
         return 0;
     *text = ferry_slice_z(v->text[0]                        ? v->text
                           : v->outcome == FERRY_MAIL_REJECT ? "Rejected"
                                                             : "Try again later");
-    *enhanced = ferry_slice_z(v->enhanced[0]              ? v->enhanced
-                              : code == table[reply].code ? table[reply].enhanced
-                                                          : "");
+    *enhanced =
+        ferry_slice_z(v->enhanced[0]                         ? v->enhanced
+                      : code == ferry_smtp_reply_code(reply) ? ferry_smtp_reply_enhanced(reply)
+                                                             : "");
     return code;
 }

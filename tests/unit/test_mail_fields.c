@@ -173,7 +173,7 @@ static void a_password_is_a_field_and_no_param(void **state)
                                     .client_verified = true,
                                     .client_subject = "CN=jo"};
     assert_int_equal(ferry__mail_fields(&about, note, &told), 0);
-    assert_has(told.fields, "auth_user=jo", "auth_password=s3cret", "auth_identity=boss",
+    assert_has(told.fields, "auth_user=jo", "password=s3cret", "auth_identity=boss",
                "auth_mech=PLAIN", "stage=auth", "tls_on=true", "tls_version=TLSv1.3",
                "tls_bits=256", "tls_client_verified=1", "tls_client_subject=CN=jo", "tls_sni=");
     assert_has(told.params, "MAIL_AUTH_USER=jo", "MAIL_TLS=true");
