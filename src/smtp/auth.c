@@ -12,6 +12,7 @@ void ferry__smtp_auth_over(struct ferry_smtp *m)
 {
     if (!m->sasl)
         return;
+    ferry__smtp_line_done(m);
     ferry_smtp_sasl_clear(m->sasl);
     free(m->sasl);
     m->sasl = NULL;
@@ -80,16 +81,6 @@ void ferry__smtp_auth(struct ferry_smtp *m, struct ferry_slice args)
     stepped(m, step, challenge, why);
 }
 
-/* Passwords are not left in memory. */
-static void wipe_line(struct ferry_smtp *m)
-{
-    volatile char *p = m->line;
-
-    for (uint32_t i = 0; i < m->line_len; i++)
-        p[i] = 0;
-    ferry__smtp_line_done(m);
-}
-
 size_t ferry__smtp_recv_sasl(struct ferry_smtp *m, const char *p, size_t n)
 {
     enum ferry_smtp_reply why = FERRY_SMTP_BAD_SYNTAX;
@@ -114,13 +105,13 @@ size_t ferry__smtp_recv_sasl(struct ferry_smtp *m, const char *p, size_t n)
     default:
         if (took < n && !ferry__smtp_lenient(m)) {
             ferry__smtp_end(m, FERRY_SMTP_NOT_IN_STEP, FERRY_SLICE(""));
-            wipe_line(m);
+            ferry__smtp_line_done(m);
             return took;
         }
         if (ferry__smtp_line_chop(&line, m->client.trusted))
             step = ferry_smtp_sasl_next(m->sasl, line, &challenge, &why);
     }
-    wipe_line(m);
+    ferry__smtp_line_done(m);
     stepped(m, step, challenge, why);
     return took;
 }

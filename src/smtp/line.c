@@ -10,6 +10,11 @@
 
 void ferry__smtp_line_done(struct ferry_smtp *m)
 {
+    volatile char *p = m->line;
+
+    /* It may have held a password. */
+    for (uint32_t i = 0; i < m->line_len; i++)
+        p[i] = 0;
     free(m->line);
     m->line = NULL;
     m->line_len = 0;

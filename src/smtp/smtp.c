@@ -112,6 +112,7 @@ void ferry__smtp_gone(struct ferry_smtp *m, enum ferry_smtp_reply told, bool lin
     m->asked = 0;
     m->text.npieces = m->text.told = 0;
     m->held_len = 0;
+    ferry__smtp_auth_over(m);
     ferry__smtp_tx_end(m, true, told);
     m->gone = (uint8_t)told;
     ferry__smtp_tell(m, m->quit ? FERRY_SMTP_EV_QUIT : FERRY_SMTP_EV_GONE);

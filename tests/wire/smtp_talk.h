@@ -221,9 +221,10 @@ static inline void talk_all(const struct talk *t, const struct dialogue *d, size
 
         talk_pieces(t, &d[i], 0);
         talk_pieces(t, &d[i], 1);
-        talk_pieces(t, &d[i], 7);
-        if (t->pipelines)
+        if (t->pipelines) {
+            talk_pieces(t, &d[i], 7);
             talk_pieces(t, &d[i], SIZE_MAX);
+        }
         talk_cut(t, &d[i]);
         if (strlen(d[i].text) < 4096)
             each_alloc_fails(talk_failing, &run);
