@@ -50,20 +50,20 @@ enum {
     X(remote_name_status, "remote_name_status", "MAIL_CLIENT_NAME_STATUS", ALL, NONE,              \
       "`ok`, `none`, `fail`, `tempfail` or `off`")                                                 \
     X(peer_ip, "peer_ip", "MAIL_PEER_ADDR", ALL, NONE, "the other end of the connection")          \
-    X(peer_port, "peer_port", "MAIL_PEER_PORT", ALL, NONE, "")                                     \
+    X(peer_port, "peer_port", "MAIL_PEER_PORT", ALL, NONE, "its port")                             \
     X(origin, "origin", "MAIL_ORIGIN", ALL, NONE,                                                  \
       "where `remote_ip` comes from: `direct`, `proxy`, `xclient` or `xforward`")                  \
     X(server_ip, "server_ip", "SERVER_ADDR", ALL, NONE, "our end of the connection")               \
-    X(server_port, "server_port", "SERVER_PORT", ALL, NONE, "")                                    \
+    X(server_port, "server_port", "SERVER_PORT", ALL, NONE, "and its port")                        \
     X(listener, "listener", "MAIL_LISTENER", ALL, NONE, "the name of the service")                 \
     X(protocol, "protocol", "MAIL_PROTOCOL", ALL, NONE, "`SMTP`, `ESMTPS`, `LMTP` ... (RFC 3848)") \
     X(tls_version, "tls_version", "MAIL_TLS_VERSION", ALL, NONE, "`TLSv1.3`")                      \
     X(tls_cipher, "tls_cipher", "MAIL_TLS_CIPHER", ALL, NONE, "in OpenSSL's words")                \
-    X(tls_bits, "tls_bits", "MAIL_TLS_BITS", ALL, NONE, "")                                        \
+    X(tls_bits, "tls_bits", "MAIL_TLS_BITS", ALL, NONE, "of its key")                              \
     X(tls_sni, "tls_sni", "MAIL_TLS_SNI", ALL, NONE, "the name the client asked for")              \
     X(tls_client_subject, "tls_client_subject", "MAIL_TLS_CLIENT_SUBJECT", ALL, NONE,              \
       "of the client's certificate")                                                               \
-    X(tls_client_issuer, "tls_client_issuer", "MAIL_TLS_CLIENT_ISSUER", ALL, NONE, "")             \
+    X(tls_client_issuer, "tls_client_issuer", "MAIL_TLS_CLIENT_ISSUER", ALL, NONE, "of the same")  \
     X(tls_client_fingerprint_sha256, "tls_client_fingerprint_sha256",                              \
       "MAIL_TLS_CLIENT_FINGERPRINT_SHA256", ALL, NONE, "hexadecimal")                              \
     X(tls_client_verified, "tls_client_verified", "MAIL_TLS_CLIENT_VERIFIED", ALL, NONE,           \
@@ -71,7 +71,7 @@ enum {
     X(auth_user, "auth_user", "MAIL_AUTH_USER", ALL, NONE, "who the client is, or says to be")     \
     X(auth_mech, "auth_mech", "MAIL_AUTH_MECH", ALL, NONE, "`PLAIN` or `LOGIN`")                   \
     X(auth_identity, "auth_identity", "", A, NONE, "whom the user wants to be; empty: itself")     \
-    X(password, "password", "", A, NONE, "")                                                       \
+    X(password, "password", "", A, NONE, "what it says to prove it")                               \
     X(smtputf8, "smtputf8", "MAIL_SMTPUTF8", VS, NONE, "`1` or `0`")                               \
     X(body_type, "body_type", "MAIL_BODY_TYPE", VS, NONE, "`7BIT`, `8BITMIME` or `BINARYMIME`")    \
     X(size_declared, "size_declared", "MAIL_SIZE_DECLARED", VS, NONE, "SIZE= of MAIL")             \
@@ -87,15 +87,15 @@ enum {
     X(origin_queue_id, "origin_queue_id", "MAIL_ORIGIN_ID", ALL, NONE,                             \
       "XFORWARD's IDENT: the queue id of the server in front")                                     \
     X(subject_raw, "subject_raw", "MAIL_SUBJECT_RAW", S, NONE, "as it stands there, unfolded")     \
-    X(message_id, "message_id", "MAIL_MESSAGE_ID", S, NONE, "")                                    \
+    X(message_id, "message_id", "MAIL_MESSAGE_ID", S, NONE, "of the header")                       \
     X(header_from, "header_from", "MAIL_HEADER_FROM", S, NONE, "unfolded, not decoded")            \
-    X(header_to, "header_to", "MAIL_HEADER_TO", S, NONE, "")                                       \
-    X(header_date, "header_date", "MAIL_HEADER_DATE", S, NONE, "")                                 \
+    X(header_to, "header_to", "MAIL_HEADER_TO", S, NONE, "the same")                               \
+    X(header_date, "header_date", "MAIL_HEADER_DATE", S, NONE, "the same")                         \
     X(received_count, "received_count", "MAIL_HOPS", S, NONE, "Received fields")                   \
     X(received_at, "received_at", "MAIL_TIME", ALL, NONE,                                          \
       "when the transaction began: `2026-01-31T23:59:59.123456Z`")                                 \
     X(stage, "stage", "MAIL_STAGE", ALL, NONE, "`rcpt`, `save` or `auth`")                         \
-    X(ferry_version, "ferry_version", "MAIL_FERRY_VERSION", ALL, NONE, "")                         \
+    X(ferry_version, "ferry_version", "MAIL_FERRY_VERSION", ALL, NONE, "of ferry")                 \
     X(api, "api", "MAIL_API", ALL, NONE, "`1`: the meaning of all these")
 
 /* X(name, field, param, questions, seed, text): for each recipient, with its number from 0 on. To
