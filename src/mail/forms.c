@@ -341,14 +341,18 @@ void ferry__form_fini(struct ferry__form *f)
 
 /* -- what is around the body -- */
 
+static void put_type(struct ferry__form *f, struct ferry_slice type)
+{
+    *ferry__put(f->type, type) = 0;
+}
+
 static int write_urlencoded(struct ferry__form *f, const struct ferry__mail_about *about,
                             bool has_token)
 {
     bool seed = about->facts->service->seed_fields_only;
     int err = ferry__mail_query(about, seed, &f->head);
 
-    memcpy(f->type, "application/x-www-form-urlencoded",
-           sizeof "application/x-www-form-urlencoded");
+    put_type(f, FERRY_SLICE("application/x-www-form-urlencoded"));
     err = err < 0 ? err : add_pair(&f->head, FERRY_SLICE("body"), FERRY_SLICE(""));
     if (err < 0 || !has_token)
         return err;
@@ -366,8 +370,8 @@ static int write_multipart(struct ferry__form *f, const struct ferry__mail_about
 
     if (err < 0)
         return err;
-    memcpy(f->type, "multipart/form-data; boundary=", 30);
-    memcpy(f->type + 30, boundary, sizeof boundary);
+    put_type(f, FERRY_SLICE("multipart/form-data; boundary="));
+    *ferry__put(f->type + strlen(f->type), ferry_slice_z(boundary)) = 0;
     err = ferry__mail_fields(about, add_to_parts, &fill);
     err = err < 0 ? err : open_part(&f->head, boundary, FERRY_SLICE("body"));
     if (err < 0)
@@ -398,7 +402,7 @@ int ferry__form_write(struct ferry__form *f, const struct ferry__mail_about *abo
         err = write_multipart(f, about, has_token);
         break;
     case FERRY_MAIL_FORMAT_RFC822:
-        strcpy(f->type, f->is_packed ? "application/zlib" : "message/rfc822");
+        put_type(f, f->is_packed ? FERRY_SLICE("application/zlib") : FERRY_SLICE("message/rfc822"));
         break;
     }
     f->length = f->head.len + f->body_len + f->tail.len;

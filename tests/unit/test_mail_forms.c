@@ -102,7 +102,7 @@ static void sha256_of(const void *p, size_t n, char out[65])
 
     assert_int_equal(EVP_Digest(p, n, hash, &len, EVP_sha256(), NULL), 1);
     for (unsigned i = 0; i < len; i++)
-        sprintf(out + 2 * i, "%02x", hash[i]);
+        snprintf(out + 2 * i, 3, "%02x", hash[i]);
 }
 
 static void fill(char *bytes, size_t n)
@@ -209,8 +209,10 @@ static size_t content(unsigned i, char *message, char *want)
     size_t n = 0;
 
     fill(message, contents[i].size);
-    if (contents[i].trace)
-        n = strlen(strcpy(want, contents[i].trace));
+    if (contents[i].trace) {
+        n = strlen(contents[i].trace);
+        memcpy(want, contents[i].trace, n);
+    }
     memcpy(want + n, message, contents[i].skip);
     n += contents[i].skip;
     memcpy(want + n, message + contents[i].skip + contents[i].skip_len,

@@ -201,11 +201,11 @@ static void verdicts_are_of_one_question(void **state)
         u.service.verdict_ms = 1000;
         assert_true(ferry__mail_verdicts_find(m, &u.facts, &rcpt, 0, &out));
         if (i == 0)
-            strcpy(u.facts.client_ip, "198.51.100.8");
+            snprintf(u.facts.client_ip, sizeof u.facts.client_ip, "198.51.100.8");
         else if (i == 1)
-            strcpy(u.facts.helo, "elsewhere");
+            snprintf(u.facts.helo, sizeof u.facts.helo, "elsewhere");
         else if (i == 2)
-            strcpy(u.facts.auth_user, "jo");
+            snprintf(u.facts.auth_user, sizeof u.facts.auth_user, "jo");
         else if (i == 3)
             path_set(&u.from, "");
         else
@@ -217,7 +217,7 @@ static void verdicts_are_of_one_question(void **state)
     t.service.seed_fields_only = true;
     ferry__mail_verdicts_add(m, &t.facts, &rcpt, 0, &yes);
     path_set(&t.from, "");
-    strcpy(t.facts.client_ip, "198.51.100.8");
+    snprintf(t.facts.client_ip, sizeof t.facts.client_ip, "198.51.100.8");
     assert_true(ferry__mail_verdicts_find(m, &t.facts, &rcpt, 0, &out));
     assert_false(ferry__mail_verdicts_find(m, &t.facts, &other, 0, &out));
     ferry__memo_free(m);
