@@ -142,36 +142,56 @@ static char *put_time(char *at)
     return at;
 }
 
+static char *put_stamp(struct ferry__log_line *l)
+{
+    char *at = l->text;
+    bool json = l->format == FERRY_MAIL_LOG_JSON;
+
+    at = json ? FERRY_PUT(at, "{\"time\":\"") : FERRY_PUT(at, "time=");
+    at = put_time(at);
+    return json ? FERRY_PUT(at, "\"") : at;
+}
+
 void ferry__log_begin(struct ferry__log_line *l, enum ferry_mail_log_format format,
                       const char *event)
 {
-    char *at = l->text;
-
     l->format = format;
-    at = format == FERRY_MAIL_LOG_JSON ? FERRY_PUT(at, "{\"time\":\"") : FERRY_PUT(at, "time=");
-    at = put_time(at);
-    if (format == FERRY_MAIL_LOG_JSON)
-        *at++ = '"';
-    took(l, at);
+    took(l, put_stamp(l));
     ferry__log_z(l, "event", event);
 }
 
-void ferry__log_text(struct ferry__log_line *l, const char *name, struct ferry_slice value)
+void ferry__log_stamp(struct ferry__log_line *l)
 {
-    char *at = room(l, FERRY__LOG_VALUE_MAX);
+    put_stamp(l); /* of the same length as before */
+}
+
+static void put_text(struct ferry__log_line *l, const char *name, struct ferry_slice value,
+                     size_t max)
+{
+    char *at = room(l, max);
     bool json = l->format == FERRY_MAIL_LOG_JSON;
 
     if (value.len == 0 || !at)
         return;
     at = put_name(l, at, name);
-    if (!json && value.len <= FERRY__LOG_VALUE_MAX && is_word(value)) {
+    if (!json && value.len <= max && is_word(value)) {
         at = ferry__put(at, value);
     } else {
         *at++ = '"';
-        at = put_cut(at, value, FERRY__LOG_VALUE_MAX, json);
+        at = put_cut(at, value, max, json);
         *at++ = '"';
     }
     took(l, at);
+}
+
+void ferry__log_text(struct ferry__log_line *l, const char *name, struct ferry_slice value)
+{
+    put_text(l, name, value, FERRY__LOG_VALUE_MAX);
+}
+
+void ferry__log_long(struct ferry__log_line *l, const char *name, struct ferry_slice value)
+{
+    put_text(l, name, value, FERRY__LOG_LIST_MAX);
 }
 
 void ferry__log_z(struct ferry__log_line *l, const char *name, const char *value)

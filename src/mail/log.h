@@ -28,6 +28,8 @@ void ferry__log_begin(struct ferry__log_line *, enum ferry_mail_log_format, cons
 /* Names are words of ours. An empty value is left out. */
 void ferry__log_text(struct ferry__log_line *, const char *name, struct ferry_slice value);
 void ferry__log_z(struct ferry__log_line *, const char *name, const char *value); /* takes NULL */
+/* One that may be as long as a list. */
+void ferry__log_long(struct ferry__log_line *, const char *name, struct ferry_slice value);
 void ferry__log_number(struct ferry__log_line *, const char *name, uint64_t);
 void ferry__log_flag(struct ferry__log_line *, const char *name, bool); /* "yes", "no" */
 
@@ -41,6 +43,9 @@ struct ferry__log_list {
 void ferry__log_list_open(struct ferry__log_line *, struct ferry__log_list *, const char *name);
 void ferry__log_list_add(struct ferry__log_line *, struct ferry__log_list *, struct ferry_slice);
 void ferry__log_list_close(struct ferry__log_line *, struct ferry__log_list *);
+
+/* Now is its time, and not when it was begun. */
+void ferry__log_stamp(struct ferry__log_line *);
 
 /* The line. It may be added to again, and ended again. */
 struct ferry_slice ferry__log_end(struct ferry__log_line *);
