@@ -22,20 +22,26 @@
 
 /* -- as in a query -- */
 
-static bool is_plain(unsigned char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.' || c == '~' || c == ' ';
-}
+#define PLAIN_RANGE(from, to) [from... to] = 1
+static const unsigned char is_plain[256] = {
+    PLAIN_RANGE('a', 'z'),
+    PLAIN_RANGE('A', 'Z'),
+    PLAIN_RANGE('0', '9'),
+    ['-'] = 1,
+    ['_'] = 1,
+    ['.'] = 1,
+    ['~'] = 1,
+    [' '] = 1,
+};
 
 /* How long it will be. */
 static uint64_t escaped_len(struct ferry_slice s)
 {
-    uint64_t n = s.len;
+    uint64_t plain = 0;
 
     for (size_t i = 0; i < s.len; i++)
-        n += is_plain((unsigned char)s.p[i]) ? 0 : 2;
-    return n;
+        plain += is_plain[(unsigned char)s.p[i]];
+    return 3 * s.len - 2 * plain;
 }
 
 static char *put_escaped(char *to, struct ferry_slice s)
@@ -43,7 +49,7 @@ static char *put_escaped(char *to, struct ferry_slice s)
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.p[i];
 
-        if (is_plain(c)) {
+        if (is_plain[c]) {
             *to++ = c == ' ' ? '+' : (char)c;
             continue;
         }
