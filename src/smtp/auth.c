@@ -158,8 +158,11 @@ static bool read_attrs(struct ferry_smtp *m, struct ferry_slice args, bool xforw
         return false;
     }
     wrong = ferry_smtp_attrs_parse(args, xforward, m->attrs, &detail);
-    if (wrong)
+    if (wrong) {
         ferry__smtp_no(m, wrong, detail);
+        free(m->attrs);
+        m->attrs = NULL;
+    }
     return !wrong;
 }
 

@@ -3,7 +3,9 @@
  * BDAT (RFC 3030). Whatever is wrong with a chunk, its bytes are swallowed and never taken for
  * commands, and its reply comes behind them. Only when nobody knows how many these are, or they are
  * far too many, the session ends. A chunk that is refused takes the message with it; those behind
- * it, which may be on their way, are refused too, until a RSET or MAIL.
+ * it, which may be on their way, are refused too, until a RSET or MAIL; in LMTP the last one gets
+ * as many replies as there were recipients (RFC 2033, 4.3): who counts them would take the answer
+ * to something else for that of a recipient.
  */
 #include "smtp/smtp_internal.h"
 
@@ -16,6 +18,35 @@ static enum ferry_smtp_reply no_chunk(const struct ferry_smtp *m)
     return ferry__smtp_no_message(m);
 }
 
+/* The message is lost with this chunk. */
+static void fail(struct ferry_smtp *m)
+{
+    m->chunk_failed = !m->chunk_last;
+    m->chunk_rcpts = m->tx->env.nrcpts;
+}
+
+/* Once more for each recipient but one. */
+static bool repeat(struct ferry_smtp *m, struct ferry_slice line)
+{
+    unsigned n = m->opts.lmtp && m->chunk_last ? m->chunk_rcpts : 0;
+
+    if (m->chunk_last)
+        m->chunk_rcpts = 0;
+    for (unsigned i = 1; i < n; i++)
+        ferry__smtp_put(m, line);
+    return n > 1;
+}
+
+static void say_no(struct ferry_smtp *m, struct ferry_slice line)
+{
+    if (!repeat(m, line)) {
+        ferry__smtp_no_line(m, line);
+        return;
+    }
+    ferry__smtp_put(m, line);
+    m->counts.errors++;
+}
+
 /* The message is refused; in LMTP to each recipient where an answer to each is due. */
 static void refuse_message(struct ferry_smtp *m, enum ferry_smtp_reply r)
 {
@@ -25,7 +56,7 @@ static void refuse_message(struct ferry_smtp *m, enum ferry_smtp_reply r)
         ferry__smtp_text_refused(m, r);
         return;
     }
-    m->chunk_failed = true;
+    fail(m);
     ferry__smtp_tx_end(m, true, r);
     ferry__smtp_no(m, r, ferry__smtp_number(m->opts.size_max, number));
     if (r == FERRY_SMTP_BARE_LF)
@@ -35,16 +66,17 @@ static void refuse_message(struct ferry_smtp *m, enum ferry_smtp_reply r)
 static void refuse_chunk(struct ferry_smtp *m, enum ferry_smtp_reply r)
 {
     bool chunked = ferry__smtp_in_tx(m) && m->tx->env.chunked;
+    char line[FERRY_SMTP_LINE_MAX];
 
     if (r == FERRY_SMTP_TOO_BIG) {
         refuse_message(m, r);
         return;
     }
     if (chunked) {
-        m->chunk_failed = !m->chunk_last;
+        fail(m);
         ferry__smtp_tx_end(m, true, r);
     }
-    ferry__smtp_no(m, r, FERRY_SLICE(""));
+    say_no(m, ferry_slice(line, ferry_smtp_reply_put(r, FERRY_SLICE(""), FERRY_SLICE(""), line)));
 }
 
 /* All its bytes have come. */
@@ -59,7 +91,7 @@ static void chunk_over(struct ferry_smtp *m)
         memcpy(line, m->held, m->held_len);
         m->chunk_held = false;
         m->held_len = 0;
-        ferry__smtp_no_line(m, held);
+        say_no(m, held);
     } else if (m->chunk_drop) {
         return;
     } else if (m->chunk_says) {
@@ -84,13 +116,15 @@ void ferry__smtp_chunk_go(struct ferry_smtp *m)
 void ferry__smtp_chunk_refused(struct ferry_smtp *m, struct ferry_slice line)
 {
     m->chunk_drop = true;
-    m->chunk_failed = !m->chunk_last;
+    fail(m);
     if (m->chunk_left) {
         ferry__smtp_hold(m, line, FERRY_NEVER);
         m->chunk_held = m->held_len;
+        if (!m->chunk_held) /* for want of memory it is said */
+            repeat(m, line);
     } else {
         ferry__smtp_wait(m, FERRY__SMTP_COMMAND);
-        ferry__smtp_no_line(m, line);
+        say_no(m, line);
         return;
     }
     ferry__smtp_text_wait(m, FERRY__SMTP_CHUNK);

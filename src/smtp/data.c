@@ -301,7 +301,7 @@ size_t ferry__smtp_text(struct ferry_smtp *m, const char *p, size_t n, bool dots
         keep(m, p, n);
         return n;
     }
-    while (s.at < s.stop && t->npieces <= FERRY__SMTP_PIECES - 2 && !*end)
+    while (s.at < s.stop && t->npieces <= FERRY__SMTP_PIECES - FERRY__SMTP_STEP_PIECES && !*end)
         *end = !scan_step(m, &s, dots);
     keep(m, s.run, (size_t)(s.at - s.run));
     t->line_len += (uint32_t)(s.at - s.line);

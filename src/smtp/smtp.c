@@ -99,6 +99,7 @@ void ferry__smtp_tx_end(struct ferry_smtp *m, bool tell, enum ferry_smtp_reply r
 void ferry__smtp_reset(struct ferry_smtp *m)
 {
     m->chunk_failed = false;
+    m->chunk_rcpts = 0;
     ferry__smtp_tx_end(m, true, FERRY_SMTP_NONE);
 }
 
@@ -389,7 +390,7 @@ void ferry_smtp_tls(struct ferry_smtp *m, uint64_t now_ms)
     ferry__smtp_set_now(m, now_ms);
     ferry__smtp_forget(m);
     m->tls = true;
-    m->extended = m->helo_valid = m->authenticated = false;
+    m->extended = m->helo_valid = m->authenticated = m->login = false;
     m->helo[0] = '\0';
     ferry__smtp_wait(m, FERRY__SMTP_COMMAND);
     ferry__smtp_settle(m);

@@ -71,7 +71,9 @@ struct ferry__smtp_tx {
     struct ferry_smtp_rcpt_params rcpt_params;
 };
 
-#define FERRY__SMTP_PIECES 4
+/* BODY events that may wait at once; and how many one step of the reading may add. */
+#define FERRY__SMTP_PIECES 5
+#define FERRY__SMTP_STEP_PIECES 3
 
 /* How far the reading of a message has come; all zero before it. */
 struct ferry__smtp_text {
@@ -104,6 +106,7 @@ struct ferry_smtp {
     uint64_t held_until;
     uint64_t chunk_left; /* CHUNK: bytes still to come */
     uint64_t chunk_len;
+    unsigned chunk_rcpts; /* LMTP: replies to a last chunk that is refused, or behind such a one */
 
     char *line; /* a command that came in part */
     uint32_t line_len;

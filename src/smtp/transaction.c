@@ -108,6 +108,7 @@ void ferry__smtp_mail(struct ferry_smtp *m, struct ferry_slice args)
     tx->env.number = m->counts.mails + 1;
     m->tx = tx;
     m->chunk_failed = false;
+    m->chunk_rcpts = 0;
     ferry__smtp_ask(m, FERRY_SMTP_EV_MAIL);
 }
 

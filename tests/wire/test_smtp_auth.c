@@ -376,6 +376,41 @@ static void xclient_may_be_refused(void **state)
     peer_close(c);
 }
 
+/* RFC 3207, 4.2: what was said in plain text is forgotten, also who somebody else said it is. */
+static void a_login_does_not_outlive_starttls(void **state)
+{
+    static const struct ferry_smtp_opts opts = {
+        .starttls = true, .auth = true, .auth_required = true};
+    static const struct ferry_smtp_client may = {.xclient = true};
+    struct peer *c = peer_open(&opts, &may);
+
+    (void)state;
+    client_sends(c, "XCLIENT LOGIN=me\r\n");
+    client_sends(c, "EHLO a\r\n");
+    client_sends(c, "STARTTLS\r\n");
+    client_sends(c, "XCLIENT NAME=there.example\r\n");
+    client_sends(c, "EHLO a\r\n");
+    forget_out(c);
+    client_sends(c, "MAIL FROM:<a@b>\r\n");
+    assert_out(c, "530 5.7.0 Authentication required\r\n");
+    peer_close(c);
+}
+
+/* In one write: nothing is pulled between them. */
+static void bad_attributes_leave_nothing(void **state)
+{
+    static const struct ferry_smtp_client may = {.xforward = true};
+    struct peer *c = peer_open(NULL, &may);
+
+    (void)state;
+    client_sends(c, "EHLO a\r\n");
+    forget_out(c);
+    client_sends(c, "XFORWARD A=1\r\nXFORWARD B=1\r\nXFORWARD ADDR=192.0.2.9\r\n");
+    assert_out(c, "501 5.5.4 Bad attribute: A=1\r\n501 5.5.4 Bad attribute: B=1\r\n"
+                  "250 2.0.0 Ok\r\n");
+    peer_close(c);
+}
+
 /* K11 */
 static void xforward_is_of_one_transaction(void **state)
 {
@@ -418,6 +453,8 @@ int main(void)
         cmocka_unit_test(a_bad_proxy_header_is_the_end),
         cmocka_unit_test(xclient_begins_anew),
         cmocka_unit_test(xclient_may_be_refused),
+        cmocka_unit_test(a_login_does_not_outlive_starttls),
+        cmocka_unit_test(bad_attributes_leave_nothing),
         cmocka_unit_test(xforward_is_of_one_transaction),
     };
 

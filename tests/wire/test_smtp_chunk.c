@@ -227,7 +227,9 @@ static void lmtp_answers_for_each_recipient(void **state)
 {
     static const struct ferry_smtp_opts opts = {.lmtp = true, .size_max = 10, .no_sync = true};
     static const struct talk t = {.opts = &opts, .pipelines = true};
-#define LHLO "C:LHLO me\nS:EHLO\n" FROM "C:RCPT TO:<1@y>\nS:250...\nC:RCPT TO:<2@y>\nS:250...\n"
+#define TWO "C:RCPT TO:<1@y>\nS:250...\nC:RCPT TO:<2@y>\nS:250...\n"
+#define LHLO "C:LHLO me\nS:EHLO\n" FROM TWO
+#define FULL "C:LHLO me\nS:EHLO\nC:MAIL FROM:<full@b>\nS:250...\n" TWO
     static const struct dialogue d[] = {
         {"C15", LHLO "C:BDAT 3\nC:x\nS:250 2.0.0 3 octets received\nC:BDAT 3 LAST\nC:y\n"
                      "S:250 2.0.0 <1@y> Ok: saved as 1\nS:250 2.0.0 <2@y> Ok: saved as 1\n"
@@ -235,7 +237,17 @@ static void lmtp_answers_for_each_recipient(void **state)
         {"K07", LHLO "C:BDAT 11 LAST\nC:123456789\nS:552 5.3.4 <1@y> Message size...\n"
                      "S:552 5.3.4 <2@y> Message size exceeds limit of 10\nC:NOOP\nS:250...\n"},
         {"not the last", LHLO "C:BDAT 11\nC:123456789\nS:552 5.3.4 Message size...\n"
-                              "C:BDAT 3 LAST\nC:x\nS:503 5.5.0...\n"},
+                              "C:BDAT 3 LAST\nC:x\nS:503 5.5.0...\nS:503 5.5.0...\n"
+                              "C:BDAT 3 LAST\nC:x\nS:503 5.5.0...\nC:RSET\nS:250...\n"
+                              "C:BDAT 3 LAST\nC:x\nS:503 5.5.1 Need MAIL command\n"},
+        {"no room",
+         FULL "C:BDAT 6 LAST\nC:QUIT\nS:452 4.3.1...\nS:452 4.3.1...\nC:NOOP\nS:250...\n"},
+        {"no room, empty",
+         FULL "C:BDAT 0 LAST\nS:452 4.3.1...\nS:452 4.3.1...\nC:NOOP\nS:250...\n"},
+        {"no room, not the last", FULL "C:BDAT 6\nC:QUIT\nS:452 4.3.1...\n"
+                                       "C:BDAT 6 LAST\nC:QUIT\nS:503 5.5.0...\nS:503 5.5.0...\n"
+                                       "C:MAIL FROM:<a@b>\nS:250...\n"
+                                       "C:BDAT 6 LAST\nC:QUIT\nS:503 5.5.1 Need RCPT command\n"},
     };
 
     (void)state;

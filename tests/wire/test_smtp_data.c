@@ -66,6 +66,7 @@ static const struct {
     T("\n\n.\n\n", "\n\n.\n\n", "||.||"),
     T("\r\n.\n.\r\n", "|\n.|", "||.|"),
     T("\r\n..\n", "|.\n", "|.|"),
+    T("\r\n.y\r\n.\rz\n", "|y|\rz\n", "|y|\rz|"), /* as many pieces as one step can make */
 #undef T
 };
 
