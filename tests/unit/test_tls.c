@@ -327,6 +327,7 @@ static void client_certificates(void **state)
 {
     struct made ca = make_cert("ca", NULL, 0), good = make_cert("client", &ca, 0);
     struct made stranger = make_cert("stranger", NULL, 0);
+    struct made no_ca = make_cert("ca", NULL, 0), forged = make_cert("client", &no_ca, 0);
     const struct {
         enum ferry_tls_clients mode;
         const struct made *sends;
@@ -339,6 +340,8 @@ static void client_certificates(void **state)
          "CN=ca,O=The\\, Tests"},
         {FERRY_TLS_CLIENTS_ASK, &stranger, true, false, "CN=stranger,O=The\\, Tests",
          "CN=stranger,O=The\\, Tests"},
+        {FERRY_TLS_CLIENTS_ASK, &forged, true, false, "CN=client,O=The\\, Tests",
+         "CN=ca,O=The\\, Tests"},
         {FERRY_TLS_CLIENTS_NEED, &good, true, true, "CN=client,O=The\\, Tests",
          "CN=ca,O=The\\, Tests"},
         {FERRY_TLS_CLIENTS_NEED, NULL, false, false, "", ""},
@@ -347,16 +350,17 @@ static void client_certificates(void **state)
     static struct both b;
 
     (void)state;
-    for (size_t i = 0; i < 2 * sizeof table / sizeof *table; i++) {
+    for (size_t i = 0; i < 4 * sizeof table / sizeof *table; i++) {
         struct ferry_tls_opts o = usual();
         struct ferry_tls_ctx *ctx;
         const struct ferry_tls_info *info;
-        size_t k = i / 2;
+        size_t k = i / 4;
 
         o.clients = table[k].mode;
         o.client_ca = ca.path;
         ctx = ctx_of(&o);
         both_init(&b, ctx);
+        b.cut = i / 2 % 2; /* in whole flights, and byte by byte */
         info = ferry_tls_info(b.tls);
         SSL_CTX_set_max_proto_version(b.client_ctx, i % 2 ? TLS1_2_VERSION : TLS1_3_VERSION);
         if (table[k].sends)
@@ -389,6 +393,8 @@ static void client_certificates(void **state)
     made_free(&ca);
     made_free(&good);
     made_free(&stranger);
+    made_free(&no_ca);
+    made_free(&forged);
 }
 
 static void says_what_it_cannot_use(void **state)
