@@ -56,8 +56,8 @@ void ferry_mail_message_rcpt_key(const struct ferry_mail_message *,
 FERRY_MUST_CHECK
 int ferry_mail_header_read(struct ferry_slice head, struct ferry_mail_header *, void **memory);
 void ferry_mail_header_free(void *memory); /* takes NULL */
-/* Loads GMime and the charsets that are often met, which are files of the system: before a sandbox is
- * closed. Any number of times, from any thread; without it the first encoded word does. */
+/* Loads GMime and the charsets that are often met, which are files of the system: before a sandbox
+ * is closed. Any number of times, from any thread; without it the first encoded word does. */
 void ferry_mail_header_begin(void);
 
 /*

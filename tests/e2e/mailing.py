@@ -251,7 +251,7 @@ class Asked(fakeapp.Request):
     @property
     def fields(self):
         """Of the query or the form, as bytes; each name once."""
-        text = bytes(self.body) if self.params["REQUEST_METHOD"] == "POST" else self.params["QUERY_STRING"].encode()
+        text = self.body.decode("latin-1") if self.params["REQUEST_METHOD"] == "POST" else self.params["QUERY_STRING"]
         found = urllib.parse.parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=5000,
                                        encoding="latin-1")
         names = [name for name, _ in found]
