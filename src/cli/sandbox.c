@@ -170,7 +170,8 @@ static const int deadly[] = {SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(ptra
 
 static int add_rules(scmp_filter_ctx ctx, bool writes)
 {
-    static const unsigned long ioctls[] = {TCGETS, FIONREAD, FIONBIO};
+    /* TIOCOUTQ: has a mail client's side acknowledged what it was told? */
+    static const unsigned long ioctls[] = {TCGETS, FIONREAD, FIONBIO, TIOCOUTQ};
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < sizeof allowed / sizeof *allowed; i++)

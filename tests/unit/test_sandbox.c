@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -96,6 +97,30 @@ static bool opens(const char *path, int flags)
     if (fd >= 0)
         close(fd);
     return fd >= 0;
+}
+
+/* What the kernel knows of a socket, by either end. */
+static int fds[2];
+
+static int try_queues(void)
+{
+    int n = -1;
+
+    if (ioctl(fds[1], FIONREAD, &n) < 0 || n != 3)
+        return 2;
+    if (ioctl(fds[0], TIOCOUTQ, &n) < 0 || n == 0)
+        return 3;
+    return ioctl(fds[0], TIOCSTI, "x") == 0 || errno != EPERM ? 4 : 0;
+}
+
+static void queues_of_sockets_are_seen(void **state)
+{
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(write(fds[0], "abc", 3), 3);
+    assert_int_equal(inside(try_queues), 0);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 static int try_files(void)
@@ -197,6 +222,7 @@ static void it_says_what_there_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(queues_of_sockets_are_seen),
         cmocka_unit_test(it_says_what_there_is),
         cmocka_unit_test(it_reads_its_folders_and_no_other_file),
         cmocka_unit_test(it_has_threads_and_sockets_and_no_processes),
