@@ -62,7 +62,8 @@ struct ferry_app_opts {
     size_t size;             /* of this structure, as FERRY_APP_OPTS_INIT sets it */
     ferry_request_fn handle; /* a request's params are complete; its body may still come */
     void *user;              /* ferry_app_user gives it back */
-    unsigned conns_max;      /* connections at once; 0 means 1024. More wait in the backlog */
+    unsigned conns_max;      /* connections at once; 0 means 1024. More wait in the backlog; with
+                                several addresses, one more of each but the first may be taken */
     unsigned requests_max;   /* requests at once; 0 means 1024. More are refused as OVERLOADED */
     unsigned multiplex_max;  /* requests at once on one connection; 0 means requests_max (65,535 at
                                 most), 1 refuses to multiplex */

@@ -196,7 +196,6 @@ int ferry_app_new(const struct ferry_app_opts *opts, struct ferry_app **out)
     app->why = "";
     app->static_block = (struct ferry_block){.put = static_block_never_ends, .refs = 1};
     ferry_list_init(&app->listeners);
-    ferry_list_init(&app->parked);
     ferry_list_init(&app->peers);
     ferry_list_init(&app->orphans);
     ferry_list_init(&app->poked);
@@ -225,7 +224,7 @@ void ferry_app_free(struct ferry_app *app)
 {
     if (!app)
         return;
-    app->stopping = true;
+    app->stopping = app->cut = true;
     ferry__listeners_close(app);
     cut_all(app);
     if (app->signals.fd >= 0) {
@@ -286,7 +285,6 @@ static void begin_stop(struct ferry_app *app)
     app->stopping = true;
     ferry__notify_stopping(app);
     ferry__listeners_close(app);
-    ferry__parked_open(app);
     ferry_timer_set(app->loop, &app->stop_timer, now + app->opts.stop_max_ms);
     ferry_timer_set(app->loop, &app->fresh_timer, now + FRESH_MS);
     ferry_list_each (at, next, &app->peers)

@@ -158,12 +158,6 @@ struct ferry__listener {
     struct ferry_addr addr;
 };
 
-/* A connection that came when there were enough. */
-struct ferry__parked {
-    struct ferry_list link;
-    int fd;
-};
-
 struct ferry__notify {
     int fd; /* connected to NOTIFY_SOCKET, or -1 */
     bool load, armed;
@@ -197,7 +191,7 @@ struct ferry_app {
     struct ferry_app_opts opts; /* every default filled in */
     struct ferry_loop *loop;
     struct ferry__addrs allowed;
-    struct ferry_list listeners, parked, peers, orphans;
+    struct ferry_list listeners, peers, orphans;
     struct ferry__cgi *cgi; /* it was started as plain CGI */
     struct ferry_list poked, dirty;
     struct ferry_list idle_peers, idle_requests; /* kept for the next, at most IDLE_MAX each */
@@ -240,8 +234,6 @@ void ferry__app_full(struct ferry_app *);
 /* A peer, a listener or a request went: may more be accepted, is the application at its end? */
 void ferry__app_fewer(struct ferry_app *);
 void ferry__listeners_close(struct ferry_app *);
-/* Opens the connections that are parked, as far as there may be more. */
-void ferry__parked_open(struct ferry_app *);
 bool ferry__listeners_are_open(const struct ferry_app *);
 void ferry__listeners_free(struct ferry_app *);
 

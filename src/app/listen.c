@@ -24,36 +24,6 @@ static void accepted(struct ferry_listener *base, int fd)
     ferry__peer_accept(l->app, fd);
 }
 
-/* The kernel accepted it before it knew that there are enough. */
-static void accepted_late(struct ferry_listener *base, int fd)
-{
-    struct ferry_app *app = ferry_container(base, struct ferry__listener, base)->app;
-    struct ferry__parked *parked = malloc(sizeof *parked);
-
-    if (!parked) {
-        close(fd);
-        return;
-    }
-    parked->fd = fd;
-    ferry_list_push(&app->parked, &parked->link);
-    if (app->stopping)
-        ferry__parked_open(app);
-}
-
-void ferry__parked_open(struct ferry_app *app)
-{
-    struct ferry_list *l;
-
-    while ((l = ferry_list_first(&app->parked)) &&
-           (app->stopping || app->npeers < app->opts.conns_max)) {
-        struct ferry__parked *parked = ferry_container(l, struct ferry__parked, link);
-
-        ferry_list_remove(l);
-        ferry__peer_accept(app, parked->fd);
-        free(parked);
-    }
-}
-
 static void listener_closed(struct ferry_listener *base);
 
 static int listener_open(struct ferry__listener *l)
@@ -61,7 +31,7 @@ static int listener_open(struct ferry__listener *l)
     int err;
 
     l->base = (struct ferry_listener){
-        .accepted = accepted, .late = accepted_late, .closed = listener_closed};
+        .accepted = accepted, .late = accepted, .closed = listener_closed, .shared = true};
     err = ferry_listener_open(l->app->loop, &l->base, l->fd);
     l->open = err == 0;
     l->closing = false;
@@ -81,6 +51,7 @@ void ferry__listeners_close(struct ferry_app *app)
     ferry_list_each (at, next, &app->listeners) {
         struct ferry__listener *l = ferry_container(at, struct ferry__listener, link);
 
+        l->base.takes_rest = !app->cut;
         if (l->open)
             ferry_listener_close(&l->base, false);
         l->closing = true;
@@ -104,12 +75,6 @@ void ferry__listeners_free(struct ferry_app *app)
         ferry_listen_remove(&l->addr);
         free(l);
     }
-    ferry_list_each (at, next, &app->parked) {
-        struct ferry__parked *parked = ferry_container(at, struct ferry__parked, link);
-
-        close(parked->fd);
-        free(parked);
-    }
 }
 
 void ferry__app_full(struct ferry_app *app)
@@ -125,7 +90,6 @@ void ferry__app_fewer(struct ferry_app *app)
             ferry_loop_stop(app->loop);
         return;
     }
-    ferry__parked_open(app);
     if (!app->full || app->npeers >= app->opts.conns_max)
         return;
     app->full = false;

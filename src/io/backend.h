@@ -120,6 +120,8 @@ enum ferry__state {
 /* A connection, or -errno of accept, for which the listener may pause. */
 void ferry__listener_accepted(struct ferry_listener *, int fd);
 void ferry__listener_stopped(struct ferry_listener *);
+/* It is closed, and was perhaps woken for a connection that it did not take. */
+void ferry__listener_take_rest(struct ferry_listener *);
 void ferry__watch_stopped(struct ferry_watch *);
 
 enum ferry__stream_flag {

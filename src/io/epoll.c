@@ -212,6 +212,8 @@ static bool listener_stop(struct ferry_listener *l)
 
 static void listener_event(struct ferry_listener *l)
 {
+    if (l->state & FERRY__SHUT)
+        ferry__listener_take_rest(l);
     for (int i = 0; i < ACCEPT_MAX && !(l->state & (FERRY__SHUT | FERRY__PAUSED)); i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 

@@ -26,6 +26,7 @@
 /* Work that begets work within a turn goes on so many times before the kernel is asked again. */
 #define ROUNDS 4
 #define ACCEPT_PAUSE_MS 100
+#define LATE_MAX 1024 /* taken by a listener that closes */
 
 static uint64_t clock_us(void)
 {
@@ -347,7 +348,14 @@ int ferry_loop_run(struct ferry_loop *loop)
     return r;
 }
 
-/* -- listeners -- */
+/*
+ * -- listeners --
+ *
+ * Of those who wait at a socket the kernel wakes one, and tells nobody else of that connection
+ * before the next one comes. So whoever was woken must take it: also one that closes in that
+ * moment, and one that has no descriptor left. A shared listener asks for one connection at a time,
+ * for then it is never woken more than once for what it does not take.
+ */
 
 static bool is_shortage(int err)
 {
@@ -361,12 +369,52 @@ static void pause_listener(struct ferry_listener *l)
     ferry_task_defer(l->loop, &l->work);
 }
 
+static void take_reserve(struct ferry_listener *l)
+{
+    if (l->shared && l->spare < 0)
+        l->spare = fcntl(l->loop->wake_fd, F_DUPFD_CLOEXEC, 0);
+}
+
+static void give_up_reserve(struct ferry_listener *l)
+{
+    if (l->spare >= 0)
+        close(l->spare);
+    l->spare = -1;
+}
+
+static int accept_now(struct ferry_listener *l)
+{
+    if (!(fcntl(l->fd, F_GETFL) & O_NONBLOCK))
+        return -1;
+    return accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 static void pause_over(struct ferry_timer *t)
 {
     struct ferry_listener *l = ferry_container(t, struct ferry_listener, pause);
 
+    take_reserve(l);
+    if (l->shared && l->spare < 0) {
+        ferry_timer_set(l->loop, &l->pause, l->loop->now_ms + ACCEPT_PAUSE_MS);
+        return;
+    }
     l->state &= ~FERRY__PAUSED;
     ferry_task_defer(l->loop, &l->work);
+}
+
+/* While it pauses nothing is asked of the kernel, which then wakes others; but this connection they
+ * do not hear of. */
+static void run_short(struct ferry_listener *l)
+{
+    int fd = -1;
+
+    pause_listener(l);
+    if (l->spare >= 0) {
+        give_up_reserve(l);
+        fd = accept_now(l);
+    }
+    if (fd >= 0)
+        l->accepted(l, fd);
 }
 
 /* Brings the kernel's side in line with the state, which may take more than one turn. */
@@ -379,6 +427,7 @@ static void listener_work(struct ferry_task *t)
             return;
         if (l->state & FERRY__SHUT_FD)
             close(l->fd);
+        give_up_reserve(l);
         l->state = 0;
         if (l->closed)
             l->closed(l);
@@ -401,9 +450,13 @@ int ferry_listener_open(struct ferry_loop *loop, struct ferry_listener *l, int f
     l->state = FERRY__OPEN;
     ferry_timer_init(&l->pause, pause_over);
     ferry_task_init(&l->work, listener_work);
+    l->spare = -1;
+    take_reserve(l);
     r = loop->backend->listener_start(l);
-    if (r < 0)
+    if (r < 0) {
+        give_up_reserve(l);
         l->state = 0;
+    }
     ferry__loop_touched(loop);
     return r;
 }
@@ -426,7 +479,21 @@ void ferry__listener_accepted(struct ferry_listener *l, int fd)
     else if (fd >= 0)
         l->accepted(l, fd);
     else if (is_shortage(fd) && !(l->state & FERRY__SHUT))
-        pause_listener(l);
+        run_short(l);
+}
+
+void ferry__listener_take_rest(struct ferry_listener *l)
+{
+    if (!l->takes_rest)
+        return;
+    give_up_reserve(l);
+    for (int i = 0; i < (l->shared ? 1 : LATE_MAX); i++) {
+        int fd = accept_now(l);
+
+        if (fd < 0)
+            return;
+        ferry__listener_accepted(l, fd);
+    }
 }
 
 void ferry__listener_stopped(struct ferry_listener *l)

@@ -80,13 +80,17 @@ struct ferry_listener {
      * NULL: the loop closes it. */
     void (*late)(struct ferry_listener *, int fd);
     /* Set before it is closed: what waits then comes as `late` ones too, lest nobody else who
-     * accepts from this socket hear of it. */
+     * accepts from this socket hear of it. Of a shared one, what it was woken for. */
     bool takes_rest;
+    /* Set before it is opened: others accept from this socket too. Then it takes one connection
+     * each time it is woken, and has a descriptor in reserve for the one that finds none left. */
+    bool shared;
     void (*closed)(
         struct ferry_listener *); /* after ferry_listener_close: the memory is the caller's again */
     /* the loop's own */
     struct ferry_timer pause;
     struct ferry_task work;
+    int spare; /* the descriptor in reserve, or -1 */
     uint8_t state;
 };
 

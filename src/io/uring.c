@@ -9,7 +9,6 @@
 #include "io/uring.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -17,7 +16,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LATE_MAX 1024 /* taken by a listener that closes */
 #define SQ_ENTRIES 1024
 #define CQ_ENTRIES 4096
 
@@ -159,7 +157,10 @@ static int listener_start(struct ferry_listener *l)
         return -EAGAIN;
     l->state |= FERRY__ARMED;
     sqe = ferry__uring_sqe(u);
-    io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (l->shared)
+        io_uring_prep_accept(sqe, l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    else
+        io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     ferry__uring_tag(sqe, l, FERRY__OP_ACCEPT);
     return 0;
 }
@@ -188,25 +189,6 @@ static bool listener_stop(struct ferry_listener *l)
     return stop(l->loop, &l->state, &l->work, l, FERRY__OP_ACCEPT);
 }
 
-/*
- * An accept waits exclusively: of those who share a socket the kernel wakes one, and one that is
- * cancelled may have been woken. Nobody else would hear of that connection until the next one
- * comes, so what is there now is taken.
- */
-static void take_what_waits(struct ferry_listener *l)
-{
-    int fd;
-
-    if (!(fcntl(l->fd, F_GETFL) & O_NONBLOCK))
-        return;
-    for (int i = 0; i < LATE_MAX; i++) {
-        fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            return;
-        ferry__listener_accepted(l, fd);
-    }
-}
-
 static void listener_complete(struct ferry_listener *l, int res, uint32_t flags)
 {
     if (!(flags & IORING_CQE_F_MORE)) {
@@ -214,8 +196,8 @@ static void listener_complete(struct ferry_listener *l, int res, uint32_t flags)
         ferry__listener_stopped(l);
     }
     ferry__listener_accepted(l, res);
-    if (!(flags & IORING_CQE_F_MORE) && l->state & FERRY__SHUT && l->takes_rest)
-        take_what_waits(l);
+    if (!(flags & IORING_CQE_F_MORE) && l->state & FERRY__SHUT && (res < 0 || !l->shared))
+        ferry__listener_take_rest(l);
 }
 
 static int watch_start(struct ferry_watch *w)

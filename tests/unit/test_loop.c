@@ -359,14 +359,20 @@ static int dial(const struct sockaddr_un *un)
     return fd;
 }
 
-static struct door *open_door(struct ferry_loop *loop, struct sockaddr_un *un)
+static struct door *open_door_as(struct ferry_loop *loop, struct sockaddr_un *un, bool shared)
 {
     struct door *d = calloc(1, sizeof *d);
 
+    d->l.shared = shared;
     d->l.accepted = door_accepted;
     d->l.closed = door_closed;
     assert_int_equal(ferry_listener_open(loop, &d->l, listen_unix(un)), 0);
     return d;
+}
+
+static struct door *open_door(struct ferry_loop *loop, struct sockaddr_un *un)
+{
+    return open_door_as(loop, un, false);
 }
 
 static void shut_door(struct door *d)
@@ -440,43 +446,89 @@ static void dials_and_closes(struct ferry_task *task)
     ferry_listener_close(&t->door->l, true);
 }
 
+struct two_doors {
+    struct ferry_loop *loop[2];
+    struct door *d[2];
+    struct sockaddr_un un;
+};
+
+static void turn(struct two_doors *t, int which)
+{
+    assert_int_equal(ferry_loop_step(t->loop[which]), 0);
+}
+
+/* Two loops that wait at one socket. */
+static void open_two(struct two_doors *t, void **state, bool shared)
+{
+    for (int i = 0; i < 2; i++)
+        t->loop[i] = loop_for(state);
+    t->d[0] = open_door_as(t->loop[0], &t->un, shared);
+    t->d[1] = calloc(1, sizeof *t->d[1]);
+    t->d[1]->l = t->d[0]->l;
+    assert_int_equal(ferry_listener_open(t->loop[1], &t->d[1]->l, dup(t->d[0]->l.fd)), 0);
+    for (int i = 0; i < 2; i++) {
+        t->d[i]->l.late = door_accepted;
+        for (int n = 0; n < 3; n++)
+            turn(t, i);
+    }
+}
+
+static void shut_two(struct two_doors *t)
+{
+    for (int i = 0; i < 2; i++) {
+        ferry_listener_close(&t->d[i]->l, true);
+        while (!t->d[i]->closed)
+            turn(t, i);
+        shut_door(t->d[i]);
+        ferry_loop_free(t->loop[i]);
+    }
+}
+
 /* The kernel tells one of those who wait at a socket. When that one closes without having looked,
  * the other is not told again. */
 static void whoever_closes_leaves_no_connection_waiting(void **state)
 {
-    for (int closes = 0; closes < 2; closes++) {
-        struct ferry_loop *loop[2] = {loop_for(state), loop_for(state)};
-        struct sockaddr_un un;
-        struct dial_and_close t = {.un = &un};
-        struct door *d[2];
+    for (int round = 0; round < 4; round++) {
+        int closes = round & 1;
+        struct two_doors t;
+        struct dial_and_close act = {.un = &t.un};
 
-        d[0] = open_door(loop[0], &un);
-        d[1] = calloc(1, sizeof *d[1]);
-        d[1]->l = d[0]->l;
-        assert_int_equal(ferry_listener_open(loop[1], &d[1]->l, dup(d[0]->l.fd)), 0);
-        for (int i = 0; i < 2; i++) {
-            d[i]->l.late = door_accepted;
-            for (int turn = 0; turn < 3; turn++)
-                assert_int_equal(ferry_loop_step(loop[i]), 0);
-        }
-        t.door = d[closes];
-        ferry_task_init(&t.task, dials_and_closes);
-        ferry_task_defer(loop[closes], &t.task);
-        for (int turn = 0; turn < 200 && d[0]->accepted + d[1]->accepted == 0; turn++) {
+        open_two(&t, state, round & 2);
+        act.door = t.d[closes];
+        ferry_task_init(&act.task, dials_and_closes);
+        ferry_task_defer(t.loop[closes], &act.task);
+        for (int n = 0; n < 200 && t.d[0]->accepted + t.d[1]->accepted == 0; n++) {
             usleep(1000);
-            assert_int_equal(ferry_loop_step(loop[closes]), 0);
-            assert_int_equal(ferry_loop_step(loop[!closes]), 0);
+            turn(&t, closes);
+            turn(&t, !closes);
         }
-        assert_int_equal(d[0]->accepted + d[1]->accepted, 1);
-        close(t.fd);
-        ferry_listener_close(&d[!closes]->l, true);
-        for (int i = 0; i < 2; i++) {
-            while (!d[i]->closed)
-                assert_int_equal(ferry_loop_step(loop[i]), 0);
-            shut_door(d[i]);
-            ferry_loop_free(loop[i]);
-        }
+        assert_int_equal(t.d[0]->accepted + t.d[1]->accepted, 1);
+        close(act.fd);
+        shut_two(&t);
     }
+}
+
+/* Two came together: one that closes after the first has not taken the other. */
+static void whoever_shares_takes_one_and_leaves_one(void **state)
+{
+    struct two_doors t;
+    int fds[2];
+
+    open_two(&t, state, true);
+    for (int i = 0; i < 2; i++) {
+        t.d[i]->until = 1;
+        t.d[i]->close_then = true;
+        fds[i] = dial(&t.un);
+    }
+    for (int n = 0; n < 5000 && !(t.d[0]->closed && t.d[1]->closed); n++) {
+        usleep(1000);
+        turn(&t, n & 1);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(t.d[i]->accepted, 1);
+        close(fds[i]);
+    }
+    shut_two(&t);
 }
 
 static void a_listener_closes_before_the_first_turn(void **state)
@@ -515,6 +567,36 @@ static void a_listener_survives_running_out_of_descriptors(void **state)
     run(loop);
     assert_int_equal(d->accepted, 20);
     for (int i = 0; i < 20; i++)
+        close(fds[i]);
+    shut_door(d);
+    ferry_loop_free(loop);
+}
+
+/* Nobody else was told of the first that finds no descriptor, so it is taken with the one in
+ * reserve; after that the others are told. */
+static void a_shared_listener_takes_what_it_was_woken_for(void **state)
+{
+    struct ferry_loop *loop = loop_for(state);
+    struct sockaddr_un un;
+    struct door *d = open_door_as(loop, &un, true);
+    struct rlimit was, few;
+    int fds[3], top;
+
+    for (int i = 0; i < 3; i++)
+        fds[i] = dial(&un);
+    top = dup(0);
+    close(top);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = was;
+    few.rlim_cur = (rlim_t)top;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_false(run_for(loop, 400));
+    assert_int_equal(d->accepted, 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    d->until = 3;
+    run(loop);
+    assert_int_equal(d->accepted, 3);
+    for (int i = 0; i < 3; i++)
         close(fds[i]);
     shut_door(d);
     ferry_loop_free(loop);
@@ -677,8 +759,10 @@ int main(void)
         on_both(a_storm_of_connections_is_accepted),
         on_both(a_listener_may_close_while_connections_wait),
         on_both(whoever_closes_leaves_no_connection_waiting),
+        on_both(whoever_shares_takes_one_and_leaves_one),
         on_both(a_listener_closes_before_the_first_turn),
         on_both(a_listener_survives_running_out_of_descriptors),
+        on_both(a_shared_listener_takes_what_it_was_woken_for),
         on_both(only_listening_sockets_are_listened_on),
         on_both(a_loop_made_here_runs_in_another_thread),
         on_both(a_watch_is_level_triggered),

@@ -473,12 +473,32 @@ static inline void serve(const struct ferry_app_opts *opts, int listener)
     exit(0);
 }
 
-static inline struct server start(int family, const struct ferry_app_opts *given)
+/* A process that accepts from this socket. */
+static inline pid_t start_on(int fd, const struct ferry_app_opts *given)
 {
     struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
+    pid_t pid;
+
+    if (given)
+        opts = *given;
+    opts.handle = opts.handle ? opts.handle : handle;
+    opts.io = io;
+    if (!opts.web_server_addrs)
+        opts.web_server_addrs = "";
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
+        serve(&opts, fd);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static inline int open_socket(int family, struct server *s)
+{
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_un un = {.sun_family = AF_UNIX};
-    struct server s;
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     /* A free port, or an abstract name that the kernel makes up. */
@@ -487,22 +507,18 @@ static inline struct server start(int family, const struct ferry_app_opts *given
     else
         assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof in), 0);
     assert_int_equal(listen(fd, 64), 0);
-    s.len = sizeof s.addr;
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&s.addr, &s.len), 0);
-    if (given)
-        opts = *given;
-    opts.handle = opts.handle ? opts.handle : handle;
-    opts.io = io;
-    if (!opts.web_server_addrs)
-        opts.web_server_addrs = "";
-    fflush(stdout);
-    s.pid = fork();
-    if (s.pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
-        serve(&opts, fd);
-    }
+    s->len = sizeof s->addr;
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&s->addr, &s->len), 0);
+    return fd;
+}
+
+static inline struct server start(int family, const struct ferry_app_opts *given)
+{
+    struct server s;
+    int fd = open_socket(family, &s);
+
+    s.pid = start_on(fd, given);
     close(fd);
-    assert_true(s.pid > 0);
     return s;
 }
 

@@ -149,6 +149,49 @@ static void more_connections_than_it_wants_wait(void **state)
     stop(&s);
 }
 
+static void halt(pid_t pid)
+{
+    int status;
+
+    kill(pid, SIGSTOP);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* Two processes want one connection each, and one of them sees two first. */
+static void who_wants_no_more_leaves_the_rest_to_the_others(void **state)
+{
+    struct ferry_app_opts opts = FERRY_APP_OPTS_INIT;
+    struct server s[2];
+    struct client *c[2];
+    int fd = open_socket(AF_UNIX, &s[0]);
+
+    (void)state;
+    opts.conns_max = 1;
+    s[1] = s[0];
+    for (int i = 0; i < 2; i++) {
+        s[i].pid = start_on(fd, &opts);
+        c[0] = dial(&s[0]);
+        expect_hello(c[0], 1); /* it is up */
+        hang_up(c[0]);
+    }
+    close(fd);
+    for (int i = 0; i < 2; i++)
+        halt(s[i].pid);
+    for (int i = 0; i < 2; i++) {
+        c[i] = dial(&s[0]);
+        ask(c[i], 1, FERRY_KEEP_CONN, "hello");
+    }
+    for (int i = 0; i < 2; i++) {
+        kill(s[i].pid, SIGCONT);
+        expect(c[i], 1, TEXT "hello you");
+    }
+    for (int i = 0; i < 2; i++)
+        hang_up(c[i]);
+    for (int i = 0; i < 2; i++)
+        stop(&s[i]);
+}
+
 static void send_params(struct client *c, uint16_t id, const char *p, size_t len)
 {
     send_record(c, FERRY_BEGIN_REQUEST, id, "\0\1\1\0\0\0\0", 8);
@@ -494,6 +537,7 @@ int main(void)
         cmocka_unit_test(without_keep_the_connection_closes_behind_the_answer),
         cmocka_unit_test(past_its_limits_it_refuses),
         cmocka_unit_test(more_connections_than_it_wants_wait),
+        cmocka_unit_test(who_wants_no_more_leaves_the_rest_to_the_others),
         cmocka_unit_test(params_are_bounded_and_malformed_ones_end_the_connection),
         cmocka_unit_test(values_are_told_truly),
         cmocka_unit_test(half_a_close_is_no_reason_not_to_answer),
