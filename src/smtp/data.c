@@ -129,13 +129,13 @@ static void read_head(struct ferry_smtp *m, const char *p, size_t n)
 static void keep(struct ferry_smtp *m, const char *p, size_t n)
 {
     struct ferry__smtp_text *t = &m->text;
-    uint64_t *size = &m->tx->env.size;
+    uint64_t *size = &m->tx->env.size, room = m->opts.size_max - *size;
 
     if (n == 0 || t->refuse)
         return;
     if (t->head != FERRY__SMTP_HEAD_DONE)
-        read_head(m, p, n);
-    if (n > m->opts.size_max - *size)
+        read_head(m, p, n < room ? n : (size_t)room);
+    if (n > room)
         refuse(m, FERRY_SMTP_TOO_BIG);
     if (t->refuse)
         return;
@@ -178,17 +178,26 @@ static enum ferry_smtp_bare policy(const struct ferry_smtp *m)
     return m->opts.lmtp || m->client.trusted ? FERRY_SMTP_BARE_NORMALIZE : FERRY_SMTP_BARE_REJECT;
 }
 
-static void bare_cr(struct ferry_smtp *m)
-{
-    if (policy(m) == FERRY_SMTP_BARE_REJECT)
-        refuse(m, FERRY_SMTP_BARE_LF);
-}
-
 struct scan {
     const char *at, *stop;
     const char *run;  /* where what is kept next begins */
     const char *line; /* where the line begins, or the rest of it */
 };
+
+/* What is wrong here is told only when nothing before it is: that may not hang on how the input was
+ * cut. */
+static void wrong(struct ferry_smtp *m, struct scan *s, enum ferry_smtp_reply r)
+{
+    keep(m, s->run, (size_t)(s->at - s->run));
+    s->run = s->at;
+    refuse(m, r);
+}
+
+static void bare_cr(struct ferry_smtp *m, struct scan *s)
+{
+    if (policy(m) == FERRY_SMTP_BARE_REJECT)
+        wrong(m, s, FERRY_SMTP_BARE_LF);
+}
 
 /* The line is over; `at` stands behind its LF. */
 static void line_over(struct ferry_smtp *m, struct scan *s, bool has_cr)
@@ -196,7 +205,7 @@ static void line_over(struct ferry_smtp *m, struct scan *s, bool has_cr)
     size_t len = (size_t)(s->at - 1 - s->line);
 
     if (m->text.line_len + len > (uint64_t)m->opts.data_line_max + has_cr)
-        refuse(m, FERRY_SMTP_DATA_LINE_TOO_LONG);
+        wrong(m, s, FERRY_SMTP_DATA_LINE_TOO_LONG);
     m->text.line_len = 0;
     m->text.at = has_cr ? FERRY__SMTP_AT_BOL : FERRY__SMTP_AT_LF;
     s->line = s->at;
@@ -204,20 +213,17 @@ static void line_over(struct ferry_smtp *m, struct scan *s, bool has_cr)
 
 static void bare_lf(struct ferry_smtp *m, struct scan *s)
 {
+    enum ferry_smtp_bare how = policy(m);
+
+    if (how == FERRY_SMTP_BARE_REJECT)
+        wrong(m, s, FERRY_SMTP_BARE_LF);
+    if (how == FERRY_SMTP_BARE_NORMALIZE) {
+        keep(m, s->run, (size_t)(s->at - s->run));
+        keep(m, crlf, 2);
+        s->run = s->at + 1;
+    }
     s->at++;
     line_over(m, s, false);
-    switch (policy(m)) {
-    case FERRY_SMTP_BARE_NORMALIZE:
-        keep(m, s->run, (size_t)(s->at - 1 - s->run));
-        keep(m, crlf, 2);
-        s->run = s->at;
-        break;
-    case FERRY_SMTP_BARE_REJECT:
-        refuse(m, FERRY_SMTP_BARE_LF);
-        break;
-    default:
-        break;
-    }
 }
 
 /* In a line: up to its end, or to what is special. */
@@ -242,7 +248,7 @@ static void scan_text(struct ferry_smtp *m, struct scan *s)
     } else if (*hit == '\r') {
         m->text.at = FERRY__SMTP_AT_CR;
     } else if (*hit == '\0' && !m->opts.keep_nul) {
-        refuse(m, FERRY_SMTP_NUL_BYTE);
+        wrong(m, s, FERRY_SMTP_NUL_BYTE);
     }
 }
 
@@ -266,7 +272,7 @@ static bool scan_step(struct ferry_smtp *m, struct scan *s, bool dots)
             line_over(m, s, true);
             return true;
         }
-        bare_cr(m);
+        bare_cr(m, s);
         break;
     case FERRY__SMTP_AT_DOT:
         if (*s->at == '\r') {
@@ -280,15 +286,24 @@ static bool scan_step(struct ferry_smtp *m, struct scan *s, bool dots)
             s->run = s->line = ++s->at;
             return false;
         }
-        bare_cr(m);
+        bare_cr(m, s);
         t->line_len = 1;
+        t->at = FERRY__SMTP_AT_TEXT;
         keep(m, crlf, 1);
-        break;
+        return true;
     default:
         break;
     }
     scan_text(m, s);
     return true;
+}
+
+/* Part of a line, of which no more is counted than must be known. */
+static void count_line(struct ferry_smtp *m, size_t n)
+{
+    const uint64_t enough = (uint64_t)m->opts.data_line_max + 2, len = m->text.line_len + n;
+
+    m->text.line_len = len < enough ? len : enough;
 }
 
 size_t ferry__smtp_text(struct ferry_smtp *m, const char *p, size_t n, bool dots, bool *end)
@@ -304,23 +319,21 @@ size_t ferry__smtp_text(struct ferry_smtp *m, const char *p, size_t n, bool dots
     while (s.at < s.stop && t->npieces <= FERRY__SMTP_PIECES - FERRY__SMTP_STEP_PIECES && !*end)
         *end = !scan_step(m, &s, dots);
     keep(m, s.run, (size_t)(s.at - s.run));
-    t->line_len += (uint32_t)(s.at - s.line);
-    /* One that never ends is not counted on. */
-    if (t->line_len > (uint64_t)m->opts.data_line_max + 1) {
-        refuse(m, FERRY_SMTP_DATA_LINE_TOO_LONG);
-        t->line_len = m->opts.data_line_max + 1;
-    }
+    count_line(m, (size_t)(s.at - s.line));
     return (size_t)(s.at - p);
 }
 
 void ferry__smtp_text_complete(struct ferry_smtp *m)
 {
     struct ferry__smtp_text *t = &m->text;
+    struct scan none = {0};
 
     if (t->binary || t->at == FERRY__SMTP_AT_BOL || t->at == FERRY__SMTP_AT_LF)
         return;
     if (t->at == FERRY__SMTP_AT_CR)
-        bare_cr(m);
+        bare_cr(m, &none);
+    if (t->line_len > m->opts.data_line_max)
+        refuse(m, FERRY_SMTP_DATA_LINE_TOO_LONG);
     keep(m, crlf, 2);
 }
 
@@ -359,16 +372,18 @@ void ferry__smtp_text_end(struct ferry_smtp *m)
 
 size_t ferry__smtp_recv_data(struct ferry_smtp *m, const char *p, size_t n)
 {
-    bool end;
+    bool end, far;
     size_t took = ferry__smtp_text(m, p, n, true, &end);
 
     m->data_last = m->now_ms;
     m->data_seen += took;
-    if (end) {
-        ferry__smtp_text_end(m);
-    } else if (m->text.refuse && m->data_seen / 2 > m->opts.size_max) {
+    /* Nobody reads for ever what is refused. */
+    far = m->text.refuse && m->data_seen / 2 > m->opts.size_max;
+    if (far) {
         ferry__smtp_text_refused(m, m->text.refuse);
         ferry__smtp_gone(m, m->text.refuse, true);
+    } else if (end) {
+        ferry__smtp_text_end(m);
     }
     return took;
 }

@@ -72,13 +72,13 @@ struct ferry__smtp_tx {
 };
 
 /* BODY events that may wait at once; and how many one step of the reading may add. */
-#define FERRY__SMTP_PIECES 5
-#define FERRY__SMTP_STEP_PIECES 3
+#define FERRY__SMTP_PIECES 4
+#define FERRY__SMTP_STEP_PIECES 2
 
 /* How far the reading of a message has come; all zero before it. */
 struct ferry__smtp_text {
     struct ferry_slice piece[FERRY__SMTP_PIECES]; /* of the BODY events that wait */
-    uint32_t line_len;                            /* of the line so far, with its CR */
+    uint64_t line_len;                            /* of the line so far, with its CR */
     uint32_t head_len;
     uint16_t name_len; /* of the field's name so far */
     uint8_t npieces, told;

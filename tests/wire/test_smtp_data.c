@@ -379,6 +379,41 @@ static void hops_have_a_limit(void **state)
         }
 }
 
+/* Of several things that are wrong the first is told, however the message comes. */
+static void the_first_fault_is_told(void **state)
+{
+    static const struct ferry_smtp_opts opts = {
+        .size_max = 60, .header_max = 40, .hops_max = 1, .data_line_max = 30, .no_sync = true};
+    static const struct {
+        struct ferry_slice text;
+        const char *code;
+    } cases[] = {
+        {FERRY_SLICE_INIT("A: 1\n\r\nReceived: \0\r\nReceived: x\r\n"), "550 5.5.2"},
+        {FERRY_SLICE_INIT("A: 1\0\nReceived: x\r\nReceived: x\r\n"), "550 5.6.0"},
+        {FERRY_SLICE_INIT("Received: x\r\nReceived: x\r\n\0\n"), "554 5.4.6"},
+        {FERRY_SLICE_INIT("A: 456789012345678901234567890\r\nB: 3456789\n\0"), "552 5.3.4 Header"},
+        {FERRY_SLICE_INIT("A: 4567890123456789012345678901\r\nB: 3456789\n\0"), "554 5.6.0"},
+        {FERRY_SLICE_INIT(
+             "\r\n34567890123456789012345678\r\n34567890123456789012345678\r\n1234567\n"),
+         "552 5.3.4 Message"},
+        {FERRY_SLICE_INIT(
+             "\r\n34567890123456789012345678\r\n3456789012345678901234567\r\n1\n234567"),
+         "550 5.5.2"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t step = 1; step < 80; step += 6) {
+            struct peer *c = with_message(&opts);
+
+            send_in(c, cases[i].text.p, cases[i].text.len, step);
+            client_sends(c, "\r\n.\r\n");
+            if (!begins(c->out, c->out_len, cases[i].code))
+                fail_msg("%zu by %zu: %s", i, step, c->out);
+            peer_close(c);
+        }
+}
+
 /* -- what costs what -- */
 
 static void what_is_handed_out_is_not_copied(void **state)
@@ -465,6 +500,7 @@ int main(void)
         cmocka_unit_test(long_lines_pass_unchanged),
         cmocka_unit_test(headers_have_a_limit),
         cmocka_unit_test(hops_have_a_limit),
+        cmocka_unit_test(the_first_fault_is_told),
         cmocka_unit_test(what_is_handed_out_is_not_copied),
         cmocka_unit_test(a_paused_message_waits),
         cmocka_unit_test(a_client_that_leaves_leaves_nothing),
