@@ -227,6 +227,9 @@ struct ferry_exchange_opts {
     /* Deadlines that replace the client's where not 0. */
     unsigned first_byte_ms, idle_ms, total_ms;
     size_t head_max; /* of the answer's header block: 256 KiB */
+    /* It is sent once: an application that says that it is overloaded is believed at once, and not
+     * asked again until the queue's deadline. */
+    bool once;
 };
 
 /* An exchange on this loop; nothing is sent yet. 0, -ENOMEM, FERRY_ELIMIT (threads_max). */

@@ -66,6 +66,7 @@ struct ferry_call {
         *image; /* as ferry_conn_begin_image wants it; the reference moves to the call */
     struct ferry_slice image_bytes;
     bool idempotent; /* may be sent again although the application may have seen it */
+    bool once;       /* not again either when the application says that it is overloaded */
     bool replayable; /* `started` can write the whole body again; the owner may clear it any time */
     bool exclusive;  /* needs a connection of its own: a long body */
     /* Deadlines; 0: the pool's, which may be none. Silence of the application's, from the last byte

@@ -233,6 +233,7 @@ int ferry_exchange_new(struct ferry_client *client, struct ferry_loop *loop,
     x->role = o.role ? o.role : FERRY_RESPONDER;
     x->head_max = o.head_max ? o.head_max : HEAD_MAX;
     x->call.idempotent = o.idempotent;
+    x->call.once = o.once;
     x->call.first_byte_ms = o.first_byte_ms;
     x->call.idle_ms = o.idle_ms;
     x->call.total_ms = o.total_ms;

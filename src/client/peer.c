@@ -131,7 +131,7 @@ static void refused(struct ferry__peer *p, struct ferry_call *call,
     if (end->protocol_status == FERRY_UNKNOWN_ROLE) {
         ferry__call_done(call, FERRY_CALL_BAD_ROLE, FERRY_EREMOTE, end->app_status,
                          "the application does not play this role");
-    } else if (end->protocol_status == FERRY_OVERLOADED && again) {
+    } else if (end->protocol_status == FERRY_OVERLOADED && again && !call->once) {
         ferry__queue_again(call, FERRY__OVERLOADED);
     } else if (end->protocol_status == FERRY_OVERLOADED) {
         ferry__call_done(call, FERRY_CALL_OVERLOADED, FERRY_EREMOTE, end->app_status,

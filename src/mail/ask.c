@@ -303,6 +303,7 @@ static int new_exchange(struct ferry__mail_asking *a, const struct ferry__mail_r
         .user = a,
         /* A message twice is worse than one that is sent again by who has it. */
         .idempotent = a->question != FERRY_MAIL_SAVE,
+        .once = a->question == FERRY_MAIL_SAVE,
         .total_ms = time_of(a),
         .head_max = HEAD_MAX,
     };

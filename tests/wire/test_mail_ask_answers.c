@@ -43,6 +43,7 @@ static const struct conversation {
     {"garbage", "v9 STDOUT 1 'SAVED'", FERRY_MAIL_BAD},
     {"somebody else's answer", "STDOUT 2 'SAVED'", FERRY_MAIL_BAD},
     {"no role", "END_REQUEST 1 x0000000003000000", FERRY_MAIL_CONFIGURATION},
+    {"overload", "END_REQUEST 1 x0000000002000000", FERRY_MAIL_BUSY},
     {"overload behind bytes", "STDERR 1 'a'; END_REQUEST 1 x0000000002000000", FERRY_MAIL_BUSY},
     {"it cannot multiplex", "END_REQUEST 1 x0000000001000000", FERRY_MAIL_BUSY},
     {"NUL", HEAD "STDOUT 1 x534156454400" END, FERRY_MAIL_BAD},
