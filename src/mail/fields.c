@@ -281,6 +281,23 @@ GET_TEXT(header_date, HEADER(date))
 GET_TEXT(body_sha256, a->sha256)
 GET_TEXT(body_encoding, a->packed ? "zlib" : "")
 
+GET(subject_count)
+{
+    return number(buf, a->message ? a->message->header.subjects : 0);
+}
+
+GET(subject_truncated)
+{
+    (void)buf;
+    return flag(a->message && a->message->header.subject_cut);
+}
+
+GET(header_ok)
+{
+    (void)buf;
+    return flag(a->message && a->message->header.sound);
+}
+
 GET(size)
 {
     return number(buf, a->size);

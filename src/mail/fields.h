@@ -87,6 +87,11 @@ enum {
     X(origin_queue_id, "origin_queue_id", "MAIL_ORIGIN_ID", ALL, NONE,                             \
       "XFORWARD's IDENT: the queue id of the server in front")                                     \
     X(subject_raw, "subject_raw", "MAIL_SUBJECT_RAW", S, NONE, "as it stands there, unfolded")     \
+    X(subject_count, "subject_count", "MAIL_SUBJECT_COUNT", S, NONE,                               \
+      "how many there are; the first is told")                                                     \
+    X(subject_truncated, "subject_truncated", "MAIL_SUBJECT_TRUNCATED", S, NONE,                   \
+      "`1`: it was cut at 4096 bytes")                                                             \
+    X(header_ok, "header_ok", "MAIL_HEADER_OK", S, NONE, "`0`: a line of the header is no field")  \
     X(message_id, "message_id", "MAIL_MESSAGE_ID", S, NONE, "of the header")                       \
     X(header_from, "header_from", "MAIL_HEADER_FROM", S, NONE, "unfolded, not decoded")            \
     X(header_to, "header_to", "MAIL_HEADER_TO", S, NONE, "the same")                               \

@@ -236,6 +236,7 @@ int ferry_mail_new(const struct ferry_mail_opts *opts, struct ferry_mail **out, 
 
     if (!m)
         return -ENOMEM;
+    ferry_mail_header_begin();
     m->opts = *opts;
     pthread_mutex_init(&m->lock, NULL);
     if (gethostname(m->hostname, sizeof m->hostname - 1) < 0 || !m->hostname[0])

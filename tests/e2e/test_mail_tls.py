@@ -18,6 +18,7 @@ import pytest
 from conftest import wait_until
 from mailing import Smtp, mailing, talk
 
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 BEGUN = "EHLO client.example => 250\n"
 READY = BEGUN + "MAIL FROM:<a@b.example> => 250\nRCPT TO:<ok@example.com> => 250\n"
 NUMBERS = itertools.count()
