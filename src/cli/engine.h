@@ -8,6 +8,7 @@
 
 #include "cli/privileges.h"
 #include "cli/service.h"
+#include "cli/systemd.h"
 #include "io/addr.h"
 #include "io/loop.h"
 #include "proc/manager.h"
@@ -41,8 +42,9 @@ struct ferry_engine {
     const char *listen_hint; /* the end of "choose another address" */
     const char *note;        /* said when it has begun; NULL: nothing */
     bool verbose, quiet;
-    bool php_may_lack; /* files are worth serving without */
-    pid_t first;       /* whose pid is the pid file's: the process that was started */
+    bool php_may_lack;            /* files are worth serving without */
+    pid_t first;                  /* whose pid is the pid file's: the process that was started */
+    struct ferry_systemd systemd; /* of ferry_engine_guarded; else ours is 0 */
 };
 
 /* Runs it until it is told to stop: the exit code. */

@@ -237,7 +237,7 @@ static int print_config(const struct command *m)
     struct ferry_config *c;
 
     if (ferry_mail_options_read(&m->options, m->engine.quiet, &c) < 0)
-        return FERRY_EXIT_CONFIG;
+        return m->options.said ? FERRY_EXIT_USAGE : FERRY_EXIT_CONFIG;
     ferry_config_print(c, false, stdout);
     ferry_config_free(c);
     return ferry_cli_written();

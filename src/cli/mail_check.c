@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * `ferry mail check`: asks the scripts of a configuration, as the gateway would, whether they
- * answer what it understands. The message that save is given is as large as one may become, and
- * nothing but bytes that a form makes three of; its stage is `probe`, so that a script can look at
- * all of it and store nothing.
- */
+/* `ferry mail check`: asks the scripts of a configuration, as the gateway would, whether they
+ * answer what it understands, and tells what can be done where they do not. */
 #include <errno.h>
 #include <getopt.h>
-#include <openssl/evp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,19 +12,7 @@
 #include "cli/cli.h"
 #include "cli/engine.h"
 #include "cli/mail.h"
-#include "mail/verdict.h"
-
-#define TOKEN                                                                                      \
-    "6665727279206d61696c20636865636b" /* known, so that a script can be tried by hand             \
-                                        */
-#define SENDER "ferry-check@localhost"
-#define HEAD                                                                                       \
-    "From: <" SENDER ">\r\nSubject: ferry mail check\r\nMessage-ID: <ferry-check@localhost>\r\n"   \
-    "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"                             \
-    "Content-Transfer-Encoding: 8bit\r\n\r\n"
-#define LINE_LEN 78
-#define SIZE_FALLBACK ((uint64_t)64 << 20) /* where any size is taken */
-#define PARAMS_MAX 24
+#include "cli/mail_probe.h"
 
 static const char help_text[] =
     "usage: ferry mail check -c FILE [--rcpt ADDRESS]\n"
@@ -58,33 +42,18 @@ static const struct option long_options[] = {
     {0},
 };
 
-struct probe {
-    const struct ferry_config_mail *mail;
-    const struct ferry_config *config;
-    const char *name; /* of the script: "save" */
-    const struct ferry_mail_script *script;
-    const char *application;
-    enum ferry_mail_question question;
-    const char *rcpt;
-    bool named_rcpt; /* by the user: PASS is expected */
-
-    struct ferry_param params[PARAMS_MAX];
-    unsigned nparams;
-    uint64_t size; /* of the message */
-    char numbers[3][32], sha256[65];
-};
-
 /* -- what is said ------------------------------------------------------------------------------ */
 
-static bool good(const struct probe *p, const char *what)
+static bool good(const struct ferry_mail_probe *p, const char *what)
 {
     printf("%s: %s %s: ok, %s\n", p->mail->name, p->name, p->script->path, what);
     return true;
 }
 
-static bool bad(const struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool bad(const struct ferry_mail_probe *p, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
-static bool bad(const struct probe *p, const char *fmt, ...)
+static bool bad(const struct ferry_mail_probe *p, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
@@ -108,7 +77,7 @@ static const char *shown(struct ferry_slice s, char out[160])
 
 /* -- why it does not answer -------------------------------------------------------------------- */
 
-static const char *address_of(const struct probe *p, char out[160])
+static const char *address_of(const struct ferry_mail_probe *p, char out[160])
 {
     for (unsigned i = 0; i < p->config->napplications; i++) {
         const struct ferry_config_application *a = &p->config->applications[i];
@@ -120,7 +89,7 @@ static const char *address_of(const struct probe *p, char out[160])
     return out;
 }
 
-static bool refused(const struct probe *p, int err)
+static bool refused(const struct ferry_mail_probe *p, int err)
 {
     char address[160] = "?";
 
@@ -138,7 +107,7 @@ static bool refused(const struct probe *p, int err)
     return bad(p, "cannot reach %s: %s", address, ferry_strerror(err));
 }
 
-static bool no_answer(const struct probe *p, const struct ferry_answer *a)
+static bool no_answer(const struct ferry_mail_probe *p, const struct ferry_answer *a)
 {
     const struct ferry_outcome *o = &a->outcome;
     char text[160];
@@ -166,7 +135,7 @@ static bool has(struct ferry_slice s, const char *word)
 }
 
 /* PHP says on its error stream, or in the page, what it did with a form that is too large. */
-static bool too_large(const struct probe *p)
+static bool too_large(const struct ferry_mail_probe *p)
 {
     uint64_t form = p->mail->service.format == FERRY_MAIL_FORMAT_URLENCODED ? 3 * p->size : p->size;
     uint64_t need = (form >> 20) + 2;
@@ -176,6 +145,11 @@ static bool too_large(const struct probe *p)
                    "it has not seen the whole message of %llu bytes: post_max_size and "
                    "upload_max_filesize of PHP must be %lluM at least, or 'size-max' less",
                    (unsigned long long)p->size, (unsigned long long)need);
+    if (p->mail->service.format == FERRY_MAIL_FORMAT_RFC822)
+        return bad(p,
+                   "it has not seen the whole message of %llu bytes: post_max_size of PHP must be "
+                   "%lluM at least, or 'size-max' less",
+                   (unsigned long long)p->size, (unsigned long long)need);
     return bad(p,
                "it has not seen the whole message of %llu bytes, which is a form of up to %lluM: "
                "post_max_size of PHP must be more than that (and memory_limit twice as much), or "
@@ -183,7 +157,13 @@ static bool too_large(const struct probe *p)
                (unsigned long long)p->size, (unsigned long long)need);
 }
 
-static bool wrong_status(const struct probe *p, const struct ferry_answer *a)
+/* What PHP says when it throws a form away. */
+static bool was_too_large(const struct ferry_answer *a)
+{
+    return has(a->errors, "exceeds the limit of") || has(a->body, "exceeds the limit of");
+}
+
+static bool wrong_status(const struct ferry_mail_probe *p, const struct ferry_answer *a)
 {
     char text[160];
 
@@ -204,12 +184,12 @@ static bool wrong_status(const struct probe *p, const struct ferry_answer *a)
 
 /* -- what it answers --------------------------------------------------------------------------- */
 
-static bool judge_fault(const struct probe *p, const struct ferry_answer *a,
+static bool judge_fault(const struct ferry_mail_probe *p, const struct ferry_answer *a,
                         const struct ferry_mail_verdict *v)
 {
     char text[160];
 
-    if (has(a->errors, "exceeds the limit of") || has(a->body, "exceeds the limit of"))
+    if (v->outcome != FERRY_MAIL_CONFIGURATION && was_too_large(a))
         return too_large(p);
     switch (v->outcome) {
     case FERRY_MAIL_CONFIGURATION:
@@ -227,11 +207,14 @@ static bool judge_fault(const struct probe *p, const struct ferry_answer *a,
     }
 }
 
-static bool judge_no(const struct probe *p, const struct ferry_mail_verdict *v,
-                     struct ferry_slice said)
+static bool judge_no(const struct ferry_mail_probe *p, const struct ferry_mail_verdict *v,
+                     const struct ferry_answer *a)
 {
+    struct ferry_slice said = a->body;
     char text[160];
 
+    if (was_too_large(a))
+        return too_large(p);
     if (p->question == FERRY_MAIL_SAVE)
         return bad(p, "it will not have the message: %s", shown(said, text));
     if (v->outcome == FERRY_MAIL_DEFER)
@@ -243,12 +226,12 @@ static bool judge_no(const struct probe *p, const struct ferry_mail_verdict *v,
                        : "it says no to a password that nobody has");
 }
 
-static bool judge(const struct probe *p, const struct ferry_answer *a)
+static bool judge(const struct ferry_mail_probe *p, const struct ferry_answer *a)
 {
     /* Whether the token must be there is not asked here: without it nobody knows. */
     struct ferry_slice none = ferry_slice("", 0);
     struct ferry_mail_verdict v = {0};
-    bool token = has(a->body, TOKEN) || has(a->body, p->sha256);
+    bool token = has(a->body, FERRY_MAIL_PROBE_TOKEN) || has(a->body, p->sha256);
 
     if (a->outcome.result != FERRY_RESULT_DONE || a->outcome.app_status ||
         a->outcome.protocol_status > 0)
@@ -257,12 +240,12 @@ static bool judge(const struct probe *p, const struct ferry_answer *a)
     if (ferry_mail_is_fault(v.outcome))
         return judge_fault(p, a, &v);
     if (v.outcome == FERRY_MAIL_REJECT || v.outcome == FERRY_MAIL_DEFER)
-        return judge_no(p, &v, a->body);
+        return judge_no(p, &v, a);
     if (p->question == FERRY_MAIL_AUTH)
         return bad(p, "it says PASS to a password that nobody has");
     if (p->question == FERRY_MAIL_VALIDATE)
         return good(p, "PASS");
-    if (has(a->errors, "exceeds the limit of"))
+    if (!token && was_too_large(a))
         return too_large(p);
     if (p->mail->service.strict_token && !token)
         return has(a->body, "SAVED") && a->body.len < 16
@@ -275,221 +258,26 @@ static bool judge(const struct probe *p, const struct ferry_answer *a)
                          "message: echo 'SAVED ' . $_POST['token']");
 }
 
-/* -- what it is asked -------------------------------------------------------------------------- */
-
-static void param(struct probe *p, const char *name, const char *value)
-{
-    if (p->nparams < PARAMS_MAX)
-        p->params[p->nparams++] = (struct ferry_param){ferry_slice_z(name), ferry_slice_z(value)};
-}
-
-static void usual_params(struct probe *p, const char *method, const char *query)
-{
-    param(p, "SCRIPT_FILENAME", p->script->path);
-    param(p, "SCRIPT_NAME", p->script->path);
-    param(p, "REQUEST_URI", p->script->path);
-    param(p, "REQUEST_METHOD", method);
-    param(p, "QUERY_STRING", query);
-    param(p, "GATEWAY_INTERFACE", "CGI/1.1");
-    param(p, "SERVER_PROTOCOL", "HTTP/1.1");
-    param(p, "SERVER_SOFTWARE", "ferry/" FERRY_VERSION);
-    param(p, "REMOTE_ADDR", "127.0.0.1");
-    param(p, "REDIRECT_STATUS", "200");
-    param(p, "MAIL_STAGE", "probe");
-    param(p, "MAIL_API", "1");
-}
-
-/* As of application/x-www-form-urlencoded. */
-static size_t encode(char *to, const char *text, size_t n)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    char *at = to;
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-            (c && strchr("-_.~", c))) {
-            *at++ = (char)c;
-        } else {
-            *at++ = '%';
-            *at++ = digits[c >> 4];
-            *at++ = digits[c & 15];
-        }
-    }
-    return (size_t)(at - to);
-}
-
-static char *make_message(struct probe *p)
-{
-    uint64_t max = p->mail->service.smtp.size_max;
-    char *text;
-    size_t at = sizeof HEAD - 1;
-
-    p->size = max ? max : SIZE_FALLBACK;
-    if (p->size < at + 2)
-        p->size = at + 2;
-    text = malloc(p->size);
-    if (!text)
-        return NULL;
-    memcpy(text, HEAD, at);
-    for (; at < p->size; at++) {
-        size_t column = (at - (sizeof HEAD - 1)) % LINE_LEN;
-
-        text[at] = column == LINE_LEN - 2   ? '\r'
-                   : column == LINE_LEN - 1 ? '\n'
-                   : column % 2             ? (char)0xbc
-                                            : (char)0xc3;
-    }
-    text[p->size - 2] = '\r';
-    text[p->size - 1] = '\n';
-    return text;
-}
-
-static bool hash(struct probe *p, const char *text)
-{
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-
-    if (EVP_Digest(text, p->size, sum, &n, EVP_sha256(), NULL) != 1)
-        return false;
-    for (unsigned i = 0; i < n && i < 32; i++)
-        snprintf(p->sha256 + (size_t)2 * i, 3, "%02x", sum[i]);
-    return true;
-}
-
-/* The fields around the message, in the form that the service has. */
-static int write_form(const struct probe *p, const char *text, FILE *to, bool multipart)
-{
-    const char *const fields[][2] = {
-        {"mail_from", SENDER},
-        {"helo", "localhost"},
-        {"remote_ip", "127.0.0.1"},
-        {"tls_on", "false"},
-        {"subject", "ferry mail check"},
-        {"rcpt_to", p->rcpt},
-        {"rcpt_to_0", p->rcpt},
-        {"rcpt_count", "1"},
-        {"size", p->numbers[0]},
-        {"body_sha256", p->sha256},
-        {"message_key", p->sha256},
-        {"stage", "probe"},
-        {"api", "1"},
-    };
-    char *encoded = malloc(3 * p->size + 1);
-
-    if (!encoded)
-        return -ENOMEM;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        char value[1024];
-
-        if (multipart) {
-            fprintf(to, "--" TOKEN "\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n",
-                    fields[i][0], fields[i][1]);
-            continue;
-        }
-        value[strlen(fields[i][1]) < 300 ? encode(value, fields[i][1], strlen(fields[i][1])) : 0] =
-            0;
-        fprintf(to, "%s=%s&", fields[i][0], value);
-    }
-    if (multipart) {
-        fputs("--" TOKEN "\r\nContent-Disposition: form-data; name=\"body\"; "
-              "filename=\"message.eml\"\r\nContent-Type: message/rfc822\r\n\r\n",
-              to);
-        fwrite(text, 1, p->size, to);
-        fputs("\r\n--" TOKEN "\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n" TOKEN
-              "\r\n--" TOKEN "--\r\n",
-              to);
-    } else {
-        fputs("body=", to);
-        fwrite(encoded, 1, encode(encoded, text, p->size), to);
-        fputs("&token=" TOKEN, to);
-    }
-    free(encoded);
-    return 0;
-}
-
 /* -- a script ---------------------------------------------------------------------------------- */
 
-static bool fetch(struct probe *p, struct ferry_client *client, struct ferry_slice body)
+static bool ask(struct ferry_mail_probe *p, struct ferry_client *client)
 {
-    const struct ferry_fetch f = {.params = p->params,
-                                  .nparams = p->nparams,
-                                  .body = body,
-                                  .answer_max = 1 << 20,
-                                  .total_ms = p->script->timeout_ms};
     struct ferry_answer *a = NULL;
-    int err = ferry_client_fetch(client, &f, &a);
-    bool ok = err < 0 ? bad(p, "cannot be asked: %s", ferry_strerror(err)) : judge(p, a);
-
-    ferry_answer_free(a);
-    return ok;
-}
-
-static bool ask_validate(struct probe *p, struct ferry_client *client)
-{
-    char query[1024] = "rcpt_to=";
-    size_t n = strlen(query);
-
-    if (strlen(p->rcpt) > 300)
-        return bad(p, "the recipient is too long");
-    n += encode(query + n, p->rcpt, strlen(p->rcpt));
-    snprintf(query + n, sizeof query - n,
-             "&mail_from=" SENDER "&helo=localhost&remote_ip=127.0.0.1&tls_on=false&stage=probe");
-    usual_params(p, "GET", query);
-    param(p, "MAIL_RCPT", p->rcpt);
-    return fetch(p, client, ferry_slice("", 0));
-}
-
-static bool ask_auth(struct probe *p, struct ferry_client *client)
-{
-    static const char form[] = "helo=localhost&remote_ip=127.0.0.1&tls_on=true"
-                               "&auth_user=ferry-check%40localhost&auth_mech=PLAIN&auth_identity="
-                               "&auth_password=" TOKEN "&stage=probe";
-
-    usual_params(p, "POST", "");
-    param(p, "CONTENT_TYPE", "application/x-www-form-urlencoded");
-    return fetch(p, client, ferry_slice(form, sizeof form - 1));
-}
-
-static bool ask_save(struct probe *p, struct ferry_client *client)
-{
-    enum ferry_mail_format format = p->mail->service.format;
-    char *text = make_message(p), *form = NULL;
-    size_t n = 0;
-    FILE *to;
+    struct ferry_fetch f;
+    int err = ferry_mail_probe_make(p);
     bool ok;
 
-    if (!text || !hash(p, text)) {
-        free(text);
-        return bad(p, "there is no memory for a message of %llu bytes",
-                   (unsigned long long)p->size);
+    if (err == 0) {
+        f = (struct ferry_fetch){.params = p->params,
+                                 .nparams = p->nparams,
+                                 .body = p->body,
+                                 .answer_max = 1 << 20,
+                                 .total_ms = p->script->timeout_ms};
+        err = ferry_client_fetch(client, &f, &a);
     }
-    usual_params(p, "POST", "");
-    snprintf(p->numbers[0], sizeof p->numbers[0], "%llu", (unsigned long long)p->size);
-    param(p, "MAIL_SIZE", p->numbers[0]);
-    param(p, "MAIL_SHA256", p->sha256);
-    param(p, "MAIL_KEY", p->sha256);
-    param(p, "MAIL_FROM", SENDER);
-    param(p, "MAIL_RCPT", p->rcpt);
-    param(p, "CONTENT_TYPE",
-          format == FERRY_MAIL_FORMAT_RFC822      ? "message/rfc822"
-          : format == FERRY_MAIL_FORMAT_MULTIPART ? "multipart/form-data; boundary=" TOKEN
-                                                  : "application/x-www-form-urlencoded");
-    if (format == FERRY_MAIL_FORMAT_RFC822) {
-        ok = fetch(p, client, ferry_slice(text, p->size));
-    } else {
-        to = open_memstream(&form, &n);
-        if (!to || write_form(p, text, to, format == FERRY_MAIL_FORMAT_MULTIPART) < 0)
-            n = 0;
-        if (to && fclose(to) != 0)
-            n = 0;
-        ok = n ? fetch(p, client, ferry_slice(form, n))
-               : bad(p, "there is no memory for the form of a message of %llu bytes",
-                     (unsigned long long)p->size);
-    }
-    free(form);
-    free(text);
+    ok = err < 0 ? bad(p, "cannot be asked: %s", ferry_strerror(err)) : judge(p, a);
+    ferry_answer_free(a);
+    ferry_mail_probe_fini(p);
     return ok;
 }
 
@@ -511,7 +299,7 @@ static const char *somebody(const struct ferry_config_mail *m, char out[320])
     return "postmaster@localhost";
 }
 
-static bool check_script(struct probe *p, struct ferry_client **clients)
+static bool check_script(struct ferry_mail_probe *p, struct ferry_client **clients)
 {
     struct ferry_client *client = NULL;
 
@@ -527,9 +315,7 @@ static bool check_script(struct probe *p, struct ferry_client **clients)
                        a->name);
         client = clients[i];
     }
-    if (p->question == FERRY_MAIL_VALIDATE)
-        return ask_validate(p, client);
-    return p->question == FERRY_MAIL_AUTH ? ask_auth(p, client) : ask_save(p, client);
+    return ask(p, client);
 }
 
 static bool check_service(const struct ferry_config *c, const struct ferry_config_mail *m,
@@ -549,7 +335,7 @@ static bool check_service(const struct ferry_config *c, const struct ferry_confi
     bool ok = true;
 
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
-        struct probe p = {
+        struct ferry_mail_probe p = {
             .config = c,
             .mail = m,
             .name = scripts[i].name,
@@ -619,6 +405,10 @@ int ferry_mail_check(int argc, char **argv)
             fputs("Try 'ferry mail check --help'.\n", stderr);
             return FERRY_EXIT_USAGE;
         }
+    }
+    if (rcpt && strlen(rcpt) > 300) {
+        ferry_cli_say("mail check: --rcpt: an address is not so long");
+        return FERRY_EXIT_USAGE;
     }
     if (optind < argc || !o.config == !o.guerrilla) {
         ferry_cli_say("mail check: which configuration? -c FILE");

@@ -50,7 +50,7 @@ struct master {
     struct ferry_worker *next_worker; /* of `next`, or another one of `current` */
     bool replacing;                   /* the latter: to open the logs anew */
     unsigned pause_ms;
-    struct ferry_timer restart;
+    struct ferry_timer restart, alive; /* alive: for systemd's watchdog */
     struct ferry_task look;
     char *pid_file; /* the one that was written */
     char spool[SPOOL_MAX + 16];
@@ -58,6 +58,13 @@ struct master {
 };
 
 static void read_signals(struct master *m);
+
+/* Nobody listens where we are not guarded. */
+#define TELL(m, ...)                                                                               \
+    do {                                                                                           \
+        if ((m)->engine->systemd.ours > 0)                                                         \
+            ferry_systemd_say(&(m)->engine->systemd, __VA_ARGS__);                                 \
+    } while (0)
 
 /* -- the end ----------------------------------------------------------------------------------- */
 
@@ -91,6 +98,8 @@ static void stop(struct master *m, bool now)
 
     if (m->phase >= (now ? STOPPING_NOW : STOPPING))
         return;
+    if (m->phase == RUNNING)
+        TELL(m, "STOPPING=1\nSTATUS=stopping");
     m->phase = now ? STOPPING_NOW : STOPPING;
     m->apps.quiet = true;
     /* So that nobody waits in a queue from which nobody is taken. */
@@ -99,6 +108,7 @@ static void stop(struct master *m, bool now)
     if (m->next)
         ferry_listening_shut(m->next);
     ferry_timer_stop(&m->restart);
+    ferry_timer_stop(&m->alive);
     for (unsigned i = 0; i < FERRY_ENGINE_WORKERS_MAX; i++)
         if (m->workers.each[i].state != FERRY_WORKER_NONE)
             ferry_worker_end(&m->workers.each[i], now ? SIGINT : SIGTERM, ms);
@@ -148,6 +158,8 @@ static void reload_over(struct master *m)
 {
     m->next_worker = NULL;
     m->replacing = false;
+    if (m->phase == RUNNING)
+        TELL(m, "READY=1");
     m->apps.quiet = m->phase != RUNNING;
     if (m->reload_again && m->phase == RUNNING)
         ferry_task_defer(m->loop, &m->look);
@@ -191,14 +203,17 @@ static void begin_reload(struct master *m)
         return;
     }
     m->reload_again = false;
+    TELL(m, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)ferry_now_us());
     if (e->reload(e->arg, &c) < 0) {
         ferry_cli_say("reload failed: the configuration stays as it was");
+        TELL(m, "READY=1");
         return;
     }
     if (ferry_generation_new(&m->apps, c, m->current, &m->next) != 0) {
         ferry_config_free(c);
         m->next = NULL;
         ferry_cli_say("reload failed: the configuration stays as it was");
+        TELL(m, "READY=1");
         return;
     }
     look_at_next(m);
@@ -242,6 +257,8 @@ static void announce(struct master *m)
     unsigned first = 0;
 
     m->announced = true;
+    TELL(m, "READY=1\nSTATUS=serving on %u address%s", g->nlisteners,
+         g->nlisteners == 1 ? "" : "es");
     for (unsigned i = 0; m->engine->verbose && i < g->nlisteners; i++) {
         ferry_addr_format(&g->listeners[i]->bound, text, sizeof text);
         ferry_cli_say("listening on %s", text);
@@ -362,6 +379,14 @@ static void on_restart(struct ferry_timer *t)
         ferry_timer_set(m->loop, t, ferry_loop_now(m->loop) + RESTART_MAX_MS);
 }
 
+static void on_alive(struct ferry_timer *t)
+{
+    struct master *m = ferry_container(t, struct master, alive);
+
+    TELL(m, "WATCHDOG=1");
+    ferry_timer_set(m->loop, t, ferry_loop_now(m->loop) + m->engine->systemd.watchdog_ms / 2 + 1);
+}
+
 /* -- signals ----------------------------------------------------------------------------------- */
 
 static void reopen(struct master *m)
@@ -480,6 +505,7 @@ static int open_loop(struct master *m)
 
     ferry_list_init(&m->apps.list);
     ferry_timer_init(&m->restart, on_restart);
+    ferry_timer_init(&m->alive, on_alive);
     ferry_task_init(&m->look, on_look);
     err = ferry_loop_new(FERRY_IO_EPOLL, &m->loop);
     if (err == 0)
@@ -510,6 +536,8 @@ static int start(struct master *m)
         ferry_cli_say("%s", m->engine->note);
     if (write_pid(m, c) < 0 || !ferry_worker_start(&m->workers, m->current))
         return FERRY_EXIT_FAILED;
+    if (m->engine->systemd.watchdog_ms)
+        on_alive(&m->alive);
     return 0;
 }
 

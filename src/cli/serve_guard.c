@@ -85,12 +85,21 @@ static void tidy(void *arg)
         unlink(e->config->pid_file);
 }
 
+static void repeat(void *arg)
+{
+    struct ferry_engine *e = arg;
+
+    ferry_systemd_repeat(&e->systemd);
+}
+
 int ferry_engine_guarded(struct ferry_engine *e)
 {
     struct ferry_guard_opts guards = {
-        .grace_ms = GRACE_MS, .fd = -1, .died = master_died, .tidy = tidy, .arg = e};
+        .grace_ms = GRACE_MS, .died = master_died, .readable = repeat, .tidy = tidy, .arg = e};
     int code = 0;
 
+    ferry_systemd_open(&e->systemd);
+    guards.fd = e->systemd.theirs;
     paths = mmap(NULL, PATHS_MAX * sizeof *paths, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (paths == MAP_FAILED)
