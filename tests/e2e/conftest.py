@@ -36,7 +36,8 @@ def for_every_user(build):
     copy.chmod(0o755)
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     (copy / "examples").mkdir()
-    for program in (build / "ferry", *(p for p in (build / "examples").iterdir() if p.is_file())):
+    programs = [p for p in (build / "ferry", build / "ferry-mail") if p.exists()]
+    for program in (*programs, *(p for p in (build / "examples").iterdir() if p.is_file())):
         shutil.copy(program, copy / program.relative_to(build))
     return copy
 
