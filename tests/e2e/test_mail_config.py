@@ -436,7 +436,8 @@ mail c {{ listen = unix:{folder}/c protocol = lmtp maildir = {folder}/box }}
             with Smtp(where) as c:
                 lmtp = where in (ports[2], folder / "c")
                 assert c.command("LHLO x" if lmtp else "EHLO x").code == 250
-                assert c.command("EHLO x" if lmtp else "LHLO x").code == 500
+                c.send("EHLO x\r\n" if lmtp else "LHLO x\r\n")
+                assert c.reply().code == 500
     finally:
         mail.end()
     assert not (folder / "a").exists() and not (folder / "c").exists()
@@ -562,7 +563,7 @@ def test_reload_changes_what_new_sessions_see():
             assert c.command("EHLO x").code == 250
             old = c.command("EHLO x")
             assert "SIZE 26214400" in old.text
-            mail.write(listen=[f"127.0.0.1:{port}"], domains=["other.example"], size_max=1000, save="/other.php",
+            mail.write(domains=["other.example"], size_max=1000, save="/other.php",
                        hostname="new.example.com")
             # The old session has nothing under way, so it is told; the port is the same.
             before = mail.worker()
@@ -602,7 +603,7 @@ def test_a_reload_in_the_middle_of_a_message():
             for command in ("EHLO x", "MAIL FROM:<a@b.example>", "RCPT TO:<ok@example.com>", "DATA"):
                 assert c.command(command).code in (250, 354)
             c.send("Subject: slow\r\n\r\n")
-            mail.write(listen=[f"127.0.0.1:{port}"], hostname="new.example.com")
+            mail.write(hostname="new.example.com")
             reload(mail)
             with Smtp(port) as other:
                 assert "new.example.com" in other.greeting.text
