@@ -352,11 +352,11 @@ static int new_mail(struct ferry_service *s, const char *spool)
         .nservices = c->nmails,
         .log_format = c->mail_log_format == FERRY_CONFIG_MAIL_JSON ? FERRY_MAIL_LOG_JSON
                                                                    : FERRY_MAIL_LOG_TEXT,
-        .spool = spool ? spool : c->spool,
+        .spool = spool || s->generation->check ? spool : c->spool, /* becomes our $TMPDIR */
         .log = on_log,
         .log_arg = s,
     };
-    char why[256];
+    char why[640];
     int err = ferry_mail_new(&o, &s->mail, why, sizeof why);
 
     if (err == FERRY_EUSAGE)

@@ -61,9 +61,14 @@ static int want_maildir(struct ferry_mail *m)
     int err = 0;
 
     pthread_mutex_lock(&m->lock);
-    for (unsigned i = 0; i < m->opts.nservices && !m->maildir && err == 0; i++)
-        if (m->services[i].given.maildir)
+    for (unsigned i = 0; i < m->opts.nservices && err == 0; i++) {
+        const char *path = m->services[i].given.maildir;
+
+        if (path)
+            err = ferry_maildir_prepare(path);
+        if (path && err == 0 && !m->maildir)
             err = ferry_maildir_new(&m->maildir);
+    }
     pthread_mutex_unlock(&m->lock);
     return err;
 }

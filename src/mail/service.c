@@ -167,15 +167,6 @@ static int read_certificates(struct ferry__mail_service *out, char *why, size_t 
     return err == FERRY_EUSAGE ? say(s, why, cap, "TLS: %s", wrong) : err;
 }
 
-static int prepare_maildir(const struct ferry_mail_service *s, char *why, size_t cap)
-{
-    int err = s->maildir ? ferry_maildir_prepare(s->maildir) : 0;
-
-    return err < 0 && err != -ENOMEM
-               ? say(s, why, cap, "the maildir %s: %s", s->maildir, ferry_strerror(err))
-               : err;
-}
-
 int ferry__mail_service_open(struct ferry__mail_service *out,
                              const struct ferry_mail_service *given, const char *hostname,
                              char *why, size_t cap)
@@ -195,8 +186,6 @@ int ferry__mail_service_open(struct ferry__mail_service *out,
         err = make_memory(out);
     if (err == 0)
         err = read_certificates(out, why, cap);
-    if (err == 0)
-        err = prepare_maildir(&out->given, why, cap);
     if (err == 0)
         set_dialogue(out);
     return err;
