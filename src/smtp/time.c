@@ -34,9 +34,13 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t send_until(const struct ferry_smtp *m)
 {
+    uint64_t stall = m->opts.send_stall_ms;
+
     if (m->out.len == 0 || m->stalled)
         return FERRY_NEVER;
-    return m->send_since + m->opts.send_stall_ms;
+    /* Behind the last word no byte that is taken earns more time. */
+    return ferry__smtp_over(m) ? earlier(m->send_since, m->wait_since) + stall
+                               : m->send_since + stall;
 }
 
 static uint64_t data_until(const struct ferry_smtp *m)
@@ -72,7 +76,7 @@ static uint64_t wait_until(const struct ferry_smtp *m)
         return m->wait_since + m->opts.greet_delay_ms;
     case FERRY__SMTP_COMMAND:
     case FERRY__SMTP_SASL:
-        return m->out.len && !m->held_len ? FERRY_NEVER : command_until(m);
+        return m->out.len && !m->held_len ? m->begun_ms + m->opts.session_ms : command_until(m);
     case FERRY__SMTP_DATA:
     case FERRY__SMTP_CHUNK:
         return data_until(m);

@@ -281,6 +281,31 @@ static void a_client_that_does_not_read_is_given_up(void **state)
     peer_close(c);
 }
 
+/* It reads, but a byte now and then, and has much to read. */
+static void a_client_that_hardly_reads_is_given_up_too(void **state)
+{
+    struct peer *c = peer_open(&no_sync, NULL);
+    uint64_t ms = 0;
+
+    (void)state;
+    c->unread = true;
+    for (int i = 0; i < 50; i++)
+        client_sends(c, "EHLO a\r\n");
+    assert_true(ferry_smtp_output(c->m)->len > 2 * 7200000 / 50000);
+    for (; !is_over(c) && ms < 7300000; ms += 50000) {
+        ferry_smtp_sent(c->m, 1, c->now);
+        passes(c, ms);
+    }
+    assert_true(ms > 7200000 && ms <= 7300000);
+    for (ms = 0; !ferry_smtp_finished(c->m) && ms < 200000; ms += 50000) {
+        ferry_smtp_sent(c->m, 1, c->now);
+        passes(c, c->now - 1000 + 50000);
+    }
+    assert_true(ferry_smtp_finished(c->m));
+    assert_int_equal(ferry_smtp_output(c->m)->len, 0);
+    peer_close(c);
+}
+
 static void lingering_begins_when_the_last_reply_has_left(void **state)
 {
     struct peer *c = peer_open(&no_sync, NULL);
@@ -313,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_greeting_may_be_delayed),
         cmocka_unit_test(a_proxy_header_is_waited_for_not_long),
         cmocka_unit_test(a_client_that_does_not_read_is_given_up),
+        cmocka_unit_test(a_client_that_hardly_reads_is_given_up_too),
         cmocka_unit_test(lingering_begins_when_the_last_reply_has_left),
     };
 
