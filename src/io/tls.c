@@ -237,7 +237,7 @@ static void shake(struct ferry_tls *t)
 static void decipher(struct ferry_tls *t)
 {
     size_t len = 0, n = 0;
-    int r = 1;
+    int r = 1, err;
 
     if (!t->block)
         t->block = ferry_block_get(t->out.blocks, FERRY_BLOCK_LARGE);
@@ -252,11 +252,12 @@ static void decipher(struct ferry_tls *t)
     }
     t->plain = ferry_slice(t->block->data, len);
     t->more = r == 1;
-    if (r == 1 || SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ)
+    err = SSL_get_error(t->ssl, r);
+    if (r == 1 || err == SSL_ERROR_WANT_READ)
         return;
     t->end = true;
     t->in.len = 0;
-    if (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN)
+    if (err == SSL_ERROR_ZERO_RETURN) /* which a fatal alert is not */
         return;
     t->broken = true;
     t->until = t->now + LINGER_MS;

@@ -319,6 +319,34 @@ static void forged(void **state)
         }
 }
 
+/* A client that breaks off with an alert has not said goodbye; and nothing of it is left where the
+ * next session of the thread would take it for its own. */
+static void alerts(void **state)
+{
+    static struct both b;
+    struct iovec iov;
+
+    (void)state;
+    for (int max = TLS1_2_VERSION; max <= TLS1_3_VERSION; max++) {
+        begin(&b, max);
+        answer(&b, "250 forged on its way\r\n");
+        assert_int_equal(ferry_chain_iov(ops->output(b.tls), &iov, 1), 1);
+        ((char *)iov.iov_base)[iov.iov_len - 1] ^= 1;
+        to_client(&b);
+        assert_false(client_reads(&b));
+        assert_true(b.client_done);
+        ERR_clear_error();
+        to_server(&b);
+        assert_int_equal(ERR_peek_error(), 0);
+        assert_true(b.plain.eof);
+        assert_non_null(strstr(ferry_tls_why(b.tls), "alert bad record mac"));
+        assert_true(ops->wants_shutdown(b.tls));
+        end_of_connection(&b);
+        assert_true(ops->finished(b.tls));
+        both_fini(&b);
+    }
+}
+
 /* TLS 1.2 lets a client ask for another handshake; it gets none, and the session goes on. */
 static void renegotiation(void **state)
 {
@@ -561,6 +589,7 @@ int main(void)
         cmocka_unit_test(much),
         cmocka_unit_test(files),
         cmocka_unit_test(forged),
+        cmocka_unit_test(alerts),
         cmocka_unit_test(renegotiation),
         cmocka_unit_test(key_updates),
         cmocka_unit_test(sticks_to_the_error_of_the_machine),
