@@ -130,6 +130,7 @@ struct ferry__mail_session {
     bool refused : 1;  /* past the limit */
     bool naming : 1;   /* the lookup is under way */
     bool has_held : 1; /* `held` is set */
+    bool ready : 1;    /* it is known who the client is */
     bool quit : 1, told : 1;
     bool gone : 1;    /* nothing can be answered any more */
     bool closing : 1; /* the pump closes */

@@ -97,6 +97,29 @@ void ferry__mail_line_envelope(struct ferry__mail_session *s)
     }
 }
 
+/* Its header as it came, a line of the log for each piece of it. */
+static void tell_header(struct ferry__mail_session *s)
+{
+    const struct ferry_mail_message *m = &s->tx->message;
+    struct ferry_slice rest = ferry_slice(m->head, m->head ? m->header.len : 0);
+    struct ferry__log_line l;
+
+    rest = ferry_slice_first(rest, m->head_len);
+    while (rest.len) {
+        size_t n = ferry_slice_find(rest, '\n') + 1;
+        struct ferry_slice line = ferry_slice_first(rest, n);
+
+        while (line.len && (line.p[line.len - 1] == '\n' || line.p[line.len - 1] == '\r'))
+            line.len--;
+        ferry__log_begin(&l, format_of(s), "header");
+        ferry__log_z(&l, "id", s->facts.id);
+        ferry__log_long(&l, "line", line);
+        if (line.len)
+            ferry__mail_log(s->thread->mail, FERRY_MAIL_LOG_LINE, ferry__log_end(&l));
+        rest = ferry_slice_from(rest, n);
+    }
+}
+
 void ferry__mail_line_message(struct ferry__mail_session *s)
 {
     const struct ferry_mail_message *m = &s->tx->message;
@@ -107,6 +130,8 @@ void ferry__mail_line_message(struct ferry__mail_session *s)
     ferry__log_number(l, "size", m->size);
     ferry__log_z(l, "message_id", m->header.message_id);
     ferry__log_z(l, "key", m->key);
+    if (s->service->given.debug)
+        tell_header(s);
 }
 
 static void put_results(struct ferry__log_line *l, const struct ferry__mail_tx *tx)

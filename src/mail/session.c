@@ -202,6 +202,8 @@ static void on_gone(struct ferry__mail_session *s, enum ferry_smtp_reply reply)
 {
     if (reply != FERRY_SMTP_NONE && reply != FERRY_SMTP_BYE && reply != FERRY_SMTP_SHUTTING_DOWN)
         ferry__mail_session_line(s, "ended", reply, NULL);
+    if (!s->ready && ferry_smtp_is_there(s->smtp))
+        ferry__mail_session_line(s, "no-proxy-header", FERRY_SMTP_NONE, NULL);
     ferry__mail_wait_no_more(s);
 }
 
@@ -215,6 +217,7 @@ void ferry__mail_event(struct ferry__mail_session *s, const struct ferry_smtp_ev
 {
     switch (ev->type) {
     case FERRY_SMTP_EV_READY:
+        s->ready = true;
         ferry__mail_admit(s, ev->proxy);
         break;
     case FERRY_SMTP_EV_HELO:
