@@ -176,7 +176,8 @@ bool ferry__facts_xclient(struct ferry_mail_facts *f, const struct ferry_smtp_at
     const char *dest = value(a, FERRY_SMTP_ATTR_DESTADDR);
 
     client(f, a, FERRY_MAIL_ORIGIN_XCLIENT);
-    if (said(a, FERRY_SMTP_ATTR_LOGIN)) {
+    /* Who said so by AUTH was somebody else, and is forgotten as the machine forgets it. */
+    if (said(a, FERRY_SMTP_ATTR_LOGIN) || strcmp(f->auth_mechanism, "XCLIENT") != 0) {
         copy(f->auth_user, sizeof f->auth_user, login ? login : "");
         f->auth_mechanism = login ? "XCLIENT" : "";
     }
