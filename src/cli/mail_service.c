@@ -18,6 +18,7 @@
 #include "cli/confine.h"
 #include "cli/engine.h"
 #include "cli/mail.h"
+#include "mail/log.h"
 #include "mail/mail.h"
 #include "mail/maildir.h"
 
@@ -203,6 +204,25 @@ static void on_log(void *arg, enum ferry_mail_level level, struct ferry_slice li
                       line.p);
 }
 
+/* What this worker has counted: at its end, and when the log is opened anew. */
+static void log_counts(struct ferry_service *s)
+{
+    uint64_t counts[FERRY_MAIL_COUNTS];
+    struct ferry__log_line line;
+
+    if (!s->mail || s->generation->check)
+        return;
+    ferry_mail_stats(s->mail, counts);
+    ferry__log_begin(&line,
+                     s->generation->config->mail_log_format == FERRY_CONFIG_MAIL_JSON
+                         ? FERRY_MAIL_LOG_JSON
+                         : FERRY_MAIL_LOG_TEXT,
+                     "counts");
+    for (enum ferry_mail_count i = 0; i < FERRY_MAIL_COUNTS; i++)
+        ferry__log_number(&line, ferry_mail_count_name(i), counts[i]);
+    write_line(s, ferry__log_end(&line));
+}
+
 static int open_file(const char *path)
 {
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
@@ -230,6 +250,7 @@ static void reopen_logs(struct ferry_service *s)
     const char *where = s->generation->config->mail_log;
     int fd;
 
+    log_counts(s);
     if (s->log <= STDERR_FILENO)
         return;
     fd = open_file(where);
@@ -333,6 +354,7 @@ static void service_free(struct ferry_service *s)
 {
     if (!s)
         return;
+    log_counts(s);
     ferry_mail_free(s->mail);
     ferry_clients_close(s->generation, s->clients);
     for (unsigned i = 0; s->certs && i < s->generation->config->nmails; i++)

@@ -696,6 +696,27 @@ def test_guerrilla_runs_and_reloads(folder):
         mail.end()
 
 
+def test_what_was_counted_adds_up(folder):
+    """V09: a line at the end of a worker."""
+    with mailing(top="mail-log-format = json", size_max=5000) as (mail, scripts):
+        scripts.save = lambda asked: {b"good": "SAVED", b"no": "REJECT", b"later": "DEFER"}[asked.fields["subject"]]
+        for subject, code in (("good", 250), ("good", 250), ("no", 554), ("later", 451), ("good", 250)):
+            assert deliver(mail.port, text=f"Subject: {subject}\r\n\r\nx\r\n").code // 100 == code // 100
+        assert deliver(mail.port, text="Subject: good\r\n\r\n" + "x" * 70 + "\r\n" + 100 * ("y" * 70 + "\r\n")).code == 552
+        assert deliver(mail.port, "unknown@example.com").code == 550
+        with Smtp(mail.port) as c:
+            for command in ("EHLO x", "MAIL FROM:<a@b.example>", "RCPT TO:<ok@example.com>", "DATA"):
+                assert c.command(command).code in (250, 354)
+        wait_until(lambda: mail.err.count('"event":"mail"') == 7 or mail.err.count("aborted") > 0, 30)
+        mail.stop()
+        counts = [json.loads(line) for line in mail.err.splitlines() if '"counts"' in line]
+        assert len(counts) == 1
+        n = counts[0]
+        assert n["accepted"] == n["saved"] + n["rejected"] + n["deferred"] + n["aborted"]
+        assert (n["saved"], n["rejected"], n["deferred"], n["aborted"]) == (3, 2, 1, 1)
+        assert n["connections"] == 8 and n["sessions"] == 0 and n["recipients"] == 8 and n["recipients_ok"] == 7
+
+
 # -- ferry mail check --------------------------------------------------------------------------------------------------
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples/mail"

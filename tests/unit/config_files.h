@@ -75,7 +75,7 @@ static int read_file(const char *name, struct ferry_config **out)
     return ferry_config_read(at(name), out, tell, NULL);
 }
 
-static struct ferry_config *good(const char *text)
+__attribute__((unused)) static struct ferry_config *good(const char *text)
 {
     struct ferry_config *c;
 
