@@ -29,6 +29,32 @@ static void input_waits_for_answers(void **state)
     peer_close(c);
 }
 
+/* P09, D31: a reply is there as soon as what it answers is. */
+static void replies_do_not_wait(void **state)
+{
+    static const char *const lines[] = {"EHLO a\r\n",
+                                        "MAIL FROM:<a@b>\r\n",
+                                        "RCPT TO:<x@y>\r\n",
+                                        "DATA\r\n",
+                                        ".\r\n",
+                                        "NOOP\r\n",
+                                        "FOO\r\n",
+                                        "QUIT\r\n"};
+    struct peer *c = peer_open(NULL, NULL);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        size_t n = strlen(lines[i]);
+
+        forget_out(c);
+        client_sends_n(c, lines[i], n - 1);
+        assert_out(c, "");
+        client_sends_n(c, lines[i] + n - 1, 1);
+        assert_int_not_equal(c->out_len, 0);
+    }
+    peer_close(c);
+}
+
 /* The owner may be slow to greet; then nothing is read. */
 static void nothing_is_read_before_the_greeting(void **state)
 {
@@ -219,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(input_waits_for_answers),
+        cmocka_unit_test(replies_do_not_wait),
         cmocka_unit_test(nothing_is_read_before_the_greeting),
         cmocka_unit_test(a_client_that_pipelines_and_never_reads_is_held_back),
         cmocka_unit_test(what_comes_behind_the_end_is_dropped),

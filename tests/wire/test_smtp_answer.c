@@ -21,6 +21,8 @@ static const struct dialogue of_lmtp[] = {
                  "S:250 2.0.0 <2@y>...\nS:250 2.0.0 <1@y>...\nM:a@b>1@y,2@y,1@y:\n"},
     {"K06", LHLO GO "C:no\nC:.\nS:554 5.7.1 <1@y> Message rejected\n"
                     "S:250 2.0.0 <2@y> Ok: saved as 1\nM:a@b>1@y,2@y:no|\n"},
+    {"K08", LHLO GO "C:later\nC:.\nS:451 4.7.1 <1@y> Try again later\nS:250...\n"
+                    "M:a@b>1@y,2@y:later|\n"},
     {"K13", LHLO GO "C:.\nS:250...\nS:250...\nM:a@b>1@y,2@y:\nC:MAIL FROM:<c@d>\nS:250...\n"
                     "C:RCPT TO:<3@y>\nS:250...\n" GO "C:.\nS:250 2.0.0 <3@y>...\nM:c@d>3@y:\n"},
 };

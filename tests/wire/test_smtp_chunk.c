@@ -195,6 +195,7 @@ static void tiny_chunks_are_junk(void **state)
     peer_close(c);
 }
 
+/* C07 */
 static void a_client_that_leaves_leaves_nothing(void **state)
 {
     struct peer *c = with_recipient(&no_sync);

@@ -39,6 +39,7 @@ static const struct dialogue dialogues[] = {
     {"L17", "C:GET / HTTP/1.1\nS:221 2.7.0 This is not a web server\nX:\n"},
     {"L17", HELLO "C:POST / HTTP/1.1\nS:221 2.7.0...\nX:\n"},
     {"L17", "C:CONNECT a:25 HTTP/1.1\nS:221 2.7.0...\nX:\n"},
+    {"Y08", "C:PROXY TCP4 1.2.3.4 1.2.3.4 1 2\nS:500 5.5.2...\n"},
     {"Y09", HELLO "C:PROXY TCP4 1.2.3.4 1.2.3.4 1 2\nS:500 5.5.2...\n"},
     {"X01", HELLO "C:XCLIENT ADDR=1.2.3.4\nS:550 5.7.0 Not allowed from your address\n"
                   "C:XFORWARD ADDR=1.2.3.4\nS:550 5.7.0...\n"},
@@ -171,6 +172,7 @@ static void early_bytes_are_seen_while_an_answer_is_due(void **state)
     peer_close(c);
 }
 
+/* L18 */
 static void the_client_hello_of_tls_gets_no_answer(void **state)
 {
     struct peer *c = peer_open(NULL, NULL);

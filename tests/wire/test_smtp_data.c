@@ -119,6 +119,7 @@ static void check_trick(struct peer *c, const struct ferry_smtp_opts *opts, size
     }
 }
 
+/* D08, D09, D12-D14, in one write, byte by byte, and between */
 static void what_is_no_end_smuggles_nothing(void **state)
 {
     static const size_t steps[] = {1, 2, 3, 5, 4096};
@@ -140,6 +141,7 @@ static void what_is_no_end_smuggles_nothing(void **state)
             }
 }
 
+/* D06 */
 static void the_end_is_found_wherever_it_is_cut(void **state)
 {
     static const char text[] = TALK_BEGIN "a\r\n.\r\nNOOP\r\n";
@@ -210,6 +212,7 @@ static struct peer *with_message(const struct ferry_smtp_opts *opts)
     return c;
 }
 
+/* D17, and that the session goes on */
 static void sizes_have_a_limit(void **state)
 {
     static const struct ferry_smtp_opts opts = {.size_max = 100, .no_sync = true};
@@ -455,7 +458,7 @@ static void a_paused_message_waits(void **state)
     peer_close(c);
 }
 
-/* A message without its end is none. */
+/* D21: a message without its end is none (each dialogue is cut at every byte too). */
 static void a_client_that_leaves_leaves_nothing(void **state)
 {
     struct peer *c = with_message(&no_sync);

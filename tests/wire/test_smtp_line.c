@@ -30,6 +30,7 @@ static const struct {
     {"utf8", FERRY_SLICE_INIT("NOOP \xe2\x82\xac\xf0\x9f\x93\xa7\r\n"), OK, OK},
 };
 
+/* L10: cut everywhere */
 static void lines_end_with_crlf(void **state)
 {
     (void)state;
@@ -51,6 +52,7 @@ static void lines_end_with_crlf(void **state)
             }
 }
 
+/* L01 */
 static void lines_have_a_limit(void **state)
 {
     static const struct ferry_smtp_opts opts = {.line_max = 100, .no_sync = true};

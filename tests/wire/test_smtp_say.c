@@ -21,7 +21,7 @@ static void greetings(void **state)
 #define LIMITS "250 LIMITS MAILMAX=100 RCPTMAX=100\r\n"
 #define ALL "250-DSN\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"
 
-/* G04, G21-G23, M37 */
+/* G04, G05, G21-G24, K01, M37 */
 static void what_is_offered(void **state)
 {
     static const struct {
@@ -52,6 +52,7 @@ static void what_is_offered(void **state)
          false,
          FIRST "250-SIZE 26214400\r\n250-AUTH PLAIN LOGIN\r\n" CODES
                "250-SMTPUTF8\r\n250-CHUNKING\r\n" LIMITS},
+        {{.lmtp = true}, {0}, false, FIRST "250-SIZE 26214400\r\n" CODES ALL LIMITS},
         {{0},
          {.xclient = true, .xforward = true},
          false,
@@ -69,7 +70,7 @@ static void what_is_offered(void **state)
             client_sends(c, "STARTTLS\r\n");
         }
         forget_out(c);
-        client_sends(c, "EHLO a\r\n");
+        client_sends(c, cases[i].opts.lmtp ? "LHLO a\r\n" : "EHLO a\r\n");
         assert_out(c, cases[i].out);
         peer_close(c);
     }

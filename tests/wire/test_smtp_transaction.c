@@ -124,7 +124,7 @@ static void senders(void **state)
 }
 
 static const struct dialogue dialogues[] = {
-    {"M15 before EHLO", "C:MAIL FROM:<a@b>\nS:503 5.5.1 Send HELO/EHLO first\n"},
+    {"G15", "C:MAIL FROM:<a@b>\nS:503 5.5.1 Send HELO/EHLO first\n"},
     {"M17 nested", HELLO FROM "C:MAIL FROM:<d@e>\nS:503 5.5.1 Nested MAIL command\n" TO GO
                               "C:x\nC:.\nS:250...\nM:a@b.c>x@y.z:x|\n"},
     {"M18 RSET", HELLO FROM "C:RSET\nS:250 2.0.0 Ok\n" FROM},
@@ -173,6 +173,8 @@ static const struct dialogue dialogues[] = {
     {"G19 EHLO inside", HELLO FROM TO HELLO "C:DATA\nS:503 5.5.1 Need MAIL command\n"},
     {"P07 without chunks", HELLO FROM "C:DATA\nS:503...\nC:DATA\nS:503...\n" TO
                                       "C:BDAT 0\nS:250 2.0.0 0 octets received\n"},
+    {"P06", HELLO FROM "C:RCPT TO:<no@y>\nS:550...\nC:DATA\nS:554...\nC:text\nS:500...\n"
+                       "C:DATA\nS:554...\nC:text\nS:500...\nC:.\nS:500...\nC:QUIT\nS:221...\nX:\n"},
     {"P08", HELLO FROM TO TO "C:MAIL FROM:<n@m>\nS:503...\n" GO "C:.\nS:250...\nM:a@b.c>x@y.z:\n"},
     {"P11", HELLO "C:NOOP\nS:250...\n" FROM "C:NOOP\nS:250...\n" TO "C:RSET\nS:250...\n"
                   "C:RCPT TO:<x@y>\nS:503 5.5.1 Need MAIL command\n"},
