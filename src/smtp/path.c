@@ -89,6 +89,14 @@ static size_t take_char(struct reader *r, unsigned of)
 
 /* -- domains ----------------------------------------------------------------------------------- */
 
+/* What IDNA maps to a dot (RFC 3490, 3.1) is in no U-label: a domain with it would be another one
+ * to whoever asks for it than to whoever reads it. */
+static bool is_other_dot(const char *p, size_t n)
+{
+    return n == 3 && (memcmp(p, "\xe3\x80\x82", 3) == 0 || memcmp(p, "\xef\xbc\x8e", 3) == 0 ||
+                      memcmp(p, "\xef\xbd\xa1", 3) == 0);
+}
+
 /* Hosts have underscores in their names, whatever is said of it: only `strict` minds. */
 static bool read_label(struct reader *r, bool *digits)
 {
@@ -98,6 +106,8 @@ static bool read_label(struct reader *r, bool *digits)
     *digits = true;
     while ((n = take_char(r, LABEL)) || (!r->strict && (n = take(r, '_')))) {
         *digits &= (class[(unsigned char)r->in.p[r->at - 1]] & DIGIT) != 0;
+        if (is_other_dot(r->in.p + r->at - n, n))
+            return false;
         wide |= n > 1;
         chars++;
     }

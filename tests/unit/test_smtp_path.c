@@ -242,6 +242,12 @@ static const char *const bad[] = {
     "a@b>",
     "<a\xc2\x80@b>",
     "<\"\xe2\x80\x8b\"@b>",
+    "<a@b\xe3\x80\x82"
+    "c>", /* what IDNA takes for a dot */
+    "<a@b\xef\xbc\x8e"
+    "c>",
+    "<a@b\xef\xbd\xa1"
+    "c>",
     "<a@\xef\xbb\xbf"
     "b>",
     "<a\r@b>",

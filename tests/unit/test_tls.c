@@ -117,9 +117,10 @@ static void refuses_plain_text(void **state)
             assert_int_equal(b.plain.sent, 0);
             assert_string_not_equal(ferry_tls_why(b.tls), "");
             assert_false(ferry_tls_info(b.tls)->on);
-            assert_null(memmem(ops->output(b.tls)->segs->p, ops->output(b.tls)->len, "250", 3));
-            if (ops->output(b.tls)->len)
+            if (ops->output(b.tls)->len) {
+                assert_null(memmem(ops->output(b.tls)->segs->p, ops->output(b.tls)->len, "250", 3));
                 ops->sent(b.tls, ops->output(b.tls)->len, b.now);
+            }
             assert_true(ops->wants_shutdown(b.tls));
             assert_false(ops->finished(b.tls));
             b.now = ops->deadline(b.tls);
