@@ -230,6 +230,8 @@ struct ferry_exchange_opts {
     /* It is sent once: an application that says that it is overloaded is believed at once, and not
      * asked again until the queue's deadline. */
     bool once;
+    unsigned queue_ms; /* how long it waits for a connection, when that is less than the client's
+                          queue_timeout_ms */
 };
 
 /* An exchange on this loop; nothing is sent yet. 0, -ENOMEM, FERRY_ELIMIT (threads_max). */

@@ -72,6 +72,7 @@ struct ferry_call {
     /* Deadlines; 0: the pool's, which may be none. Silence of the application's, from the last byte
      * of the request on or within the answer; and all of it, the queue too. */
     unsigned first_byte_ms, idle_ms, total_ms;
+    unsigned queue_ms; /* in the queue, when that is less than the pool's; 0: the pool's */
 
     /* The pool's. */
     struct ferry_pool_local *local;

@@ -40,6 +40,8 @@ static uint64_t due(const struct ferry_call *call)
     unsigned total = or_pools(call->total_ms, o->total_ms), silence;
     uint64_t at = total ? call->queued_ms + total : FERRY_NEVER;
 
+    if (!call->peer && call->queue_ms)
+        return sooner(at, call->queued_ms + call->queue_ms);
     if (!call->running)
         return at;
     silence = call->answered ? or_pools(call->idle_ms, o->idle_ms)
@@ -77,13 +79,9 @@ static void on_call_timer(struct ferry_timer *t)
 
 void ferry__call_timed(struct ferry_call *call)
 {
-    const struct ferry_pool_opts *o = &call->local->pool->opts;
-    unsigned total = or_pools(call->total_ms, o->total_ms);
-
     call->timed = true;
     ferry_timer_init(&call->timer, on_call_timer);
-    if (total)
-        ferry_timer_set(call->local->loop, &call->timer, call->queued_ms + total);
+    ferry_timer_set(call->local->loop, &call->timer, due(call));
 }
 
 /* -- connections on their way: all have the same time, so the first is the oldest -- */

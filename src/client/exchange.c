@@ -237,6 +237,7 @@ int ferry_exchange_new(struct ferry_client *client, struct ferry_loop *loop,
     x->call.first_byte_ms = o.first_byte_ms;
     x->call.idle_ms = o.idle_ms;
     x->call.total_ms = o.total_ms;
+    x->call.queue_ms = o.queue_ms;
     ferry_task_init(&x->settle, settle);
     ferry__exchange_body_init(x);
     *out = x;

@@ -355,7 +355,7 @@ void ferry__queue_start(struct ferry_pool_local *l, struct ferry_call *call)
     call->running = call->answered = call->wants_fresh = call->held = call->writing = false;
     call->overloaded = call->past_end = call->timed = false;
     ferry_list_init(&call->link);
-    if (pool->timed || call->first_byte_ms || call->idle_ms || call->total_ms)
+    if (pool->timed || call->first_byte_ms || call->idle_ms || call->total_ms || call->queue_ms)
         ferry__call_timed(call);
     ferry__probe(l);
     if (ferry_list_empty(&l->waiting) && ferry__pool_now(l) >= l->overloaded.until_ms &&

@@ -305,6 +305,7 @@ static int new_exchange(struct ferry__mail_asking *a, const struct ferry__mail_r
         .idempotent = a->question != FERRY_MAIL_SAVE,
         .once = a->question == FERRY_MAIL_SAVE,
         .total_ms = time_of(a),
+        .queue_ms = a->about.facts->service->queue_ms ? a->about.facts->service->queue_ms : 10000,
         .head_max = HEAD_MAX,
     };
     int err = ferry_exchange_new(a->script->client, a->loop, &opts, &a->x);

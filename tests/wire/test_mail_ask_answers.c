@@ -194,8 +194,8 @@ static void who_cannot_be_asked_is_a_fault(void **state)
     struct stand s;
 
     opts.connections_max = 1;
-    opts.queue_timeout_ms = 100;
     stand_open(&s, state, is_silent, opts, 1);
+    s.t.service.queue_ms = 100;
     message_set(&s.t, "x\r\n", 3);
     s.t.service.save.timeout_ms = 700;
     s.t.service.validate.timeout_ms = 2000;
