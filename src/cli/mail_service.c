@@ -477,8 +477,10 @@ static void thread_drain(void *thread, bool retires, void (*done)(void *), void 
 {
     struct mail_thread *t = thread;
 
-    (void)retires; /* a session is told, and its client comes again */
-    ferry_mail_thread_drain(t->thread, done, arg);
+    if (retires)
+        ferry_mail_thread_retire(t->thread, done, arg);
+    else
+        ferry_mail_thread_drain(t->thread, done, arg);
 }
 
 static void thread_cut(void *thread)

@@ -53,7 +53,7 @@ struct ferry_mail_thread {
     struct ferry_list doors, sessions;
     struct ferry_timer cut;
     unsigned refusing; /* sessions past the limit that are told so */
-    bool draining, closing;
+    bool draining, retiring, closing;
     unsigned left; /* of what closes behind the sessions */
     void (*drained)(void *);
     void *drained_arg;

@@ -168,11 +168,21 @@ void ferry_mail_thread_drain(struct ferry_mail_thread *t, void (*done)(void *), 
     t->draining = true;
     t->drained = done;
     t->drained_arg = arg;
-    ferry_list_each (at, next, &t->doors)
-        ferry_listener_close(&ferry_container(at, struct door, link)->listener, true);
+    ferry_list_each (at, next, &t->doors) {
+        struct door *door = ferry_container(at, struct door, link);
+
+        door->listener.takes_rest = true;
+        ferry_listener_close(&door->listener, true);
+    }
     ferry_list_each (at, next, &t->sessions)
         ferry__mail_session_drain(session_at(at));
     ferry__mail_maybe_drained(t);
+}
+
+void ferry_mail_thread_retire(struct ferry_mail_thread *t, void (*done)(void *), void *arg)
+{
+    t->retiring = true;
+    ferry_mail_thread_drain(t, done, arg);
 }
 
 /* The last words have been sent, or will not be taken. */
@@ -220,7 +230,7 @@ int ferry_mail_listen(struct ferry_mail_thread *t, int fd, unsigned service)
         return -ENOMEM;
     door->thread = t;
     door->service = &t->mail->services[service];
-    door->listener.accepted = on_accepted;
+    door->listener.accepted = door->listener.late = on_accepted;
     door->listener.closed = on_door_closed;
     err = ferry_listener_open(t->loop, &door->listener, fd);
     if (err < 0) {

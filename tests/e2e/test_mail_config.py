@@ -611,6 +611,53 @@ def test_a_reload_in_the_middle_of_a_message():
             assert len(scripts.saved) == 1
 
 
+def test_no_mail_is_lost_while_it_reloads():
+    """Every connection is served or told to come again, by 421; what was answered 250 is saved, once."""
+    with mailing(top="threads = 2") as (mail, scripts):
+        port, done, good, wrong = mail.port, threading.Event(), [], []
+
+        def code(c):
+            """Of the next reply; 0 at the end."""
+            line = c.line()
+            while line and line[3:4] == b"-":
+                line = c.line()
+            return int(line[:3]) if line else 0
+
+        def send(worker):
+            number = 0
+            while not done.is_set():
+                number += 1
+                try:
+                    with Smtp(port, greeting=False) as c:
+                        last = code(c)
+                        for command in ("EHLO x", "MAIL FROM:<a@b.example>", "RCPT TO:<ok@example.com>", "DATA",
+                                        f"Subject: {worker}-{number}\r\n\r\nx\r\n."):
+                            if last // 100 in (2, 3):
+                                c.send(command + "\r\n")
+                                last = code(c)
+                        if last == 250:
+                            good.append(f"{worker}-{number}".encode())
+                        elif last != 421:
+                            wrong.append(last)
+                except (ConnectionError, AssertionError, TimeoutError) as e:
+                    wrong.append(repr(e))
+
+        threads = [threading.Thread(target=send, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        try:
+            for _ in range(8):
+                reload(mail)
+        finally:
+            done.set()
+            for t in threads:
+                t.join()
+        assert not wrong, wrong[:5]
+        assert len(good) > 8
+        saved = [a.fields["subject"] for a in scripts.saved]
+        assert sorted(saved) == sorted(good)
+
+
 def test_an_inherited_listener_survives_reloads(folder):
     config = f"{'sandbox = off' if SANITIZED else ''}\nmail a {{ listen = 127.0.0.1:0 maildir = {folder}/box }}\n" \
              f"mail b {{ listen = 127.0.0.1:0 maildir = {folder}/box2 }}\n"
@@ -683,7 +730,7 @@ def test_guerrilla_runs_and_reloads(folder):
     (folder / "box").mkdir()
     path = guerrilla(folder, {"allowed_hosts": ["example.com"]}, {"listen_interface": "127.0.0.1:0"},
                      save_process="HeadersParser|MailDir", validate_process=None, maildir_path=str(folder / "box"))
-    mail = Mail(folder / "run", args=["--guerrilla", path], io=None)
+    mail = Mail(folder / "run", args=["--guerrilla", path], io=None, env={"ASAN_OPTIONS": "detect_leaks=0"})  # a sandbox
     try:
         port = mail.port
         assert deliver(port).code == 250 and deliver(port, "x@other.example").code == 550
