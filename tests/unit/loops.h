@@ -5,6 +5,7 @@
 #include "support.h"
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/loop.h"
@@ -58,6 +59,15 @@ static inline bool run_for(struct ferry_loop *loop, unsigned ms)
     assert_int_equal(ferry_loop_run(loop), 0);
     ferry_timer_stop(&g.timer);
     return !g.fired;
+}
+
+/* Of this thread. */
+static inline uint64_t cpu_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 #define run(loop) assert_true(run_for((loop), 60000))
