@@ -52,8 +52,13 @@ const char *ferry__read_address(struct ferry__reader *r, struct ferry_config_pla
         memcpy(whole + 5, path, strlen(path) + 1);
         text = whole;
     }
-    if (ferry_addr_parse(text, any, &addr, &why) == 0 || (!any && is_host_and_port(text)))
+    if (ferry_addr_parse(text, any, &addr, &why) == 0) {
+        if (any || addr.fd < 0)
+            return text;
+        why = "fd:N is for listening, not for connecting";
+    } else if (!any && is_host_and_port(text)) {
         return text;
+    }
     if (!any && strncmp(text, "srv:", 4) == 0)
         why = "a service is written srv:_fastcgi._tcp.example.org";
     ferry__reader_say(r, place, "'%s' in '%s': %s", text, name, why);

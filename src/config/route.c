@@ -214,6 +214,21 @@ static void check_filter(struct ferry__reader *r, const struct ferry_config_site
     ferry_filters_free(chain);
 }
 
+/* What stands behind a filter that lets nothing through does nothing. */
+static void check_end(struct ferry__reader *r, const struct ferry_config_route *route)
+{
+    for (unsigned i = 1; i < route->nfilters; i++) {
+        const struct ferry_config_filter *last = &route->filters[i - 1], *f = &route->filters[i];
+
+        if (!last->kind->ends)
+            continue;
+        ferry__reader_say(r, f->place,
+                          "the filter '%s' is never reached: '%s' on line %u ends the chain",
+                          f->kind->name, last->kind->name, last->place.line);
+        return;
+    }
+}
+
 static void check_filters(struct ferry__reader *r, const struct ferry_config_site *site)
 {
     struct ferry_client *any;
@@ -223,11 +238,16 @@ static void check_filters(struct ferry__reader *r, const struct ferry_config_sit
         r->err = -ENOMEM;
         return;
     }
-    for (unsigned i = 0; i < site->nroutes; i++)
+    for (unsigned i = 0; i < site->nroutes; i++) {
+        unsigned before = r->nmessages;
+
         for (unsigned f = 0; f < site->routes[i].nfilters && !r->err; f++) {
             check_applications(r, &site->routes[i].filters[f]);
             check_filter(r, site, &site->routes[i].filters[f], any);
         }
+        if (r->nmessages == before)
+            check_end(r, &site->routes[i]);
+    }
     ferry_client_free(any);
 }
 

@@ -326,11 +326,15 @@ static int add_application(struct ferry_filters *f, const struct ferry_arg_value
 
 #define KIND(name, title, help, add)                                                               \
     {                                                                                              \
-#name, title, help, name##_args, COUNT(name##_args), add                                   \
+#name, title, help, name##_args, COUNT(name##_args), add, false                            \
     }
 #define BARE(name, help, add)                                                                      \
     {                                                                                              \
-#name, NULL, help, NULL, 0, add                                                            \
+#name, NULL, help, NULL, 0, add, false                                                     \
+    }
+#define LAST(name, title, help, add)                                                               \
+    {                                                                                              \
+#name, title, help, name##_args, COUNT(name##_args), add, true                             \
     }
 
 static const struct ferry_filter_kind kinds[] = {
@@ -350,11 +354,11 @@ static const struct ferry_filter_kind kinds[] = {
     KIND(set_param, "name", "one more param, whatever the client sent", add_set_param),
     KIND(remove_param, "name", "one param less", add_remove_param),
     KIND(header, "name", "a header field of the answer", add_header),
-    KIND(deny, "status", "refuse the request", add_deny),
-    KIND(redirect, "to", "send the client elsewhere", add_redirect),
-    KIND(call, "application", "send it to an application as it stands", add_call),
+    LAST(deny, "status", "refuse the request", add_deny),
+    LAST(redirect, "to", "send the client elsewhere", add_redirect),
+    LAST(call, "application", "send it to an application as it stands", add_call),
     KIND(php, "application", "PHP with all that it wants to be told", add_php),
-    KIND(application, "application", "an application that gets the whole path as PATH_INFO",
+    LAST(application, "application", "an application that gets the whole path as PATH_INFO",
          add_application),
 };
 

@@ -49,6 +49,7 @@ struct ferry_filter_kind {
     /* Adds the filter to a chain: as the functions of ferry/session.h. `root` is the site's, for
      * kinds that take one and were not given it; NULL: none. */
     int (*add)(struct ferry_filters *, const struct ferry_arg_value *, const char *root);
+    bool ends; /* it answers every request, or sends it away: none goes on to the next filter */
 };
 
 /* In the order in which they are documented; NULL past the last. */

@@ -76,6 +76,20 @@ def test_filters_say_what_they_cannot_do(file):
     assert "rewrite" in lines[0] and "$nope" in lines[1] and "200" in lines[2]
 
 
+def test_what_is_never_reached_is_said(file):
+    file.write_text(GOOD.replace("files {}", "call php {}\nheader X-A { value = b }"))
+    p = config("check", file)
+    assert p.returncode == 78
+    assert p.stderr == f"ferry: {file}:8: the filter 'header' is never reached: 'call' on line 7 ends the chain\n"
+
+
+def test_nobody_connects_to_a_socket_for_listening(file):
+    file.write_text(GOOD.replace("unix:/run/php.sock", "fd:7"))
+    p = config("check", file)
+    assert p.returncode == 78
+    assert p.stderr == f"ferry: {file}:1: 'fd:7' in 'connect': fd:N is for listening, not for connecting\n"
+
+
 def test_included_files_are_named(file):
     (file.parent / "php.conf").write_text("\napplication php { connect = nowhere }\n")
     file.write_text("include php.conf\n" + GOOD.split("\n", 1)[1])
@@ -272,7 +286,7 @@ SOMETHING = {"application": "php", "file": "/x.php", "name": "X-Y", "paths": '{ 
 def test_every_filter_is_taken_with_its_defaults(file):
     for f in json.loads(config("keys", "--json").stdout)["filters"]:
         said = "".join(f"{a['name']} = {SOMETHING[a['name']]}  " for a in f["args"] if a["required"])
-        file.write_text(GOOD.replace("files {}", f"{f['name']} {{ {said} }}"))
+        file.write_text(GOOD.replace("files {}  php { application = php }", f"{f['name']} {{ {said} }}"))
         p = config("dump", "--all", file)
         assert (p.returncode, p.stderr) == (0, ""), f
         again = config("dump", "--all", "-", input=p.stdout, stdin=None)

@@ -52,6 +52,7 @@ static const struct ferry_filter_kind test_kinds[] = {
      .args = test_header_args,
      .nargs = 2,
      .add = test_add_header},
+    {.name = "stop", .help = "answers all", .ends = true},
 };
 
 const struct ferry_filter_kind *ferry_filter_kind(unsigned i)

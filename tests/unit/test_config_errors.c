@@ -214,6 +214,8 @@ static void applications_that_are_none(void **state)
          "1: 'nowhere' in 'connect': not an address: unix:/path, /path, host:port, :port, "
          "[v6]:port "
          "and fd:N are\n"},
+        {"application a { connect = fd:7 }\n" SITE,
+         "1: 'fd:7' in 'connect': fd:N is for listening, not for connecting\n"},
         {"application a { connect = \"-x-:80\" }\n" SITE,
          "1: '-x-:80' in 'connect': the host must be a numeric address or \"localhost\"\n"},
         {"application a { connect = a.example:0 }\n" SITE,
@@ -328,6 +330,8 @@ static void sites_that_are_none(void **state)
          "3: this route is never taken: '*.php' on line 2 fits all that '/a.php' fits\n"},
         {"site { listen = :80\n route *.b {}\n route *.a.b {}\n}",
          "3: this route is never taken: '*.b' on line 2 fits all that '*.a.b' fits\n"},
+        {"site { listen = :80\n route / { stop {}\n header A { value = b }\n stop {} }\n}",
+         "3: the filter 'header' is never reached: 'stop' on line 2 ends the chain\n"},
         {"site { listen = :80\n route /a {}\n route /a {}\n}",
          "3: this route is never taken: '/a' on line 2 fits all that '/a' fits\n"},
     };

@@ -38,6 +38,19 @@ static void kinds_are_found_by_name(void **state)
     assert_null(ferry_filter_kind_find(""));
 }
 
+static void some_let_nothing_through(void **state)
+{
+    static const char *const ends[] = {"deny", "redirect", "call", "application"};
+    unsigned n = 0;
+
+    (void)state;
+    for (unsigned i = 0; ferry_filter_kind(i); i++)
+        n += ferry_filter_kind(i)->ends;
+    assert_int_equal(n, 4);
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(ferry_filter_kind_find(ends[i])->ends);
+}
+
 static const struct ferry_filter_arg *arg_of(const struct ferry_filter_kind *kind, const char *name)
 {
     for (unsigned i = 0; i < kind->nargs; i++)
@@ -172,6 +185,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_are_found_by_name),
+        cmocka_unit_test(some_let_nothing_through),
         cmocka_unit_test(arguments_are_described),
         cmocka_unit_test(filters_are_added_by_their_values),
     };
