@@ -81,3 +81,11 @@ def test_the_command_and_its_pages_are_installed(installed):
     assert said.stdout.startswith("ferry ")
     pages = {p.name for p in to.rglob("man1/*")}
     assert pages == {p.name for p in (ROOT / "man").glob("*.1")}
+
+
+def test_the_command_finds_the_program_for_mail(installed):
+    to, _ = installed
+    [ferry] = (p for p in to.rglob("bin/ferry"))
+    r = subprocess.run([ferry, "mail", "--help"], capture_output=True, text=True, timeout=10)
+    assert r.returncode == 0 and r.stdout.startswith("usage: ferry mail"), r.stderr
+    assert not list(to.rglob("bin/ferry-mail"))

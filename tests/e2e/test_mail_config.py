@@ -20,6 +20,7 @@ from conftest import BUILD, IO, needs_php_fpm, wait_until
 from mailing import SANITIZED, Mail, Smtp, mailing
 from phpsite import php_fpm, short_folder
 
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples/mail"
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -416,6 +417,25 @@ def test_a_catcher_needs_nothing(folder):
         mail.end()
 
 
+@needs_php_fpm
+def test_php_is_started_for_scripts(folder):
+    """Set up for the largest message, in the form it has."""
+    shutil.copy(EXAMPLES / "save.php", folder / "save.php")
+    (folder / "store").mkdir()
+    (folder / "store").chmod(0o777)  # PHP runs as www-data when root starts it
+    mail = Mail(folder / "run", args=["--listen", "127.0.0.1:0", "--hosts", "example.com", "--save", folder / "save.php",
+                                      "--set", "strict-token=on", "--set", "headers=none"],
+                env={"ASAN_OPTIONS": "detect_leaks=0"})
+    try:
+        text = "Subject: large\r\n\r\n" + ("\u00fc" * 30 + "\r\n") * 100000
+        assert deliver(mail.port, text=text).code == 250
+        [stored] = (folder / "store").iterdir()
+        assert stored.read_bytes() == text.encode()
+        assert deliver(mail.port, "x@other.example").code == 550
+    finally:
+        mail.end()
+
+
 def test_where_it_listens_is_printed(folder):
     """V05"""
     config = f"""
@@ -765,9 +785,6 @@ def test_what_was_counted_adds_up(folder):
 
 
 # -- ferry mail check --------------------------------------------------------------------------------------------------
-
-EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples/mail"
-
 
 def checked(folder, services, *args, address="unix:/run/nobody.sock"):
     (folder / "f").write_text(f'application php {{ connect = "{address}" }}\n' + "".join(
