@@ -478,7 +478,7 @@ static void thread_drain(void *thread, bool retires, void (*done)(void *), void 
     struct mail_thread *t = thread;
 
     if (retires)
-        ferry_mail_thread_retire(t->thread, done, arg);
+        ferry_mail_thread_retire(t->thread, FERRY_ENGINE_LINGER_MS, done, arg);
     else
         ferry_mail_thread_drain(t->thread, done, arg);
 }

@@ -37,7 +37,7 @@ static enum ferry_smtp_reply entry(struct ferry__mail_session *s)
     uint64_t now = ferry_loop_now(s->thread->loop);
     uint8_t addr[16];
 
-    if (s->thread->draining && !s->thread->retiring)
+    if (s->thread->draining && !s->thread->lingering)
         return FERRY_SMTP_SHUTTING_DOWN;
     if (!s->opened)
         return FERRY_SMTP_TOO_MANY_CONNECTIONS;

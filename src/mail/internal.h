@@ -51,9 +51,9 @@ struct ferry_mail_thread {
     struct ferry_session_thread session; /* its parts of the clients */
     struct ferry_resolver *resolver;     /* NULL: names are not looked up */
     struct ferry_list doors, sessions;
-    struct ferry_timer cut;
+    struct ferry_timer cut, linger;
     unsigned refusing; /* sessions past the limit that are told so */
-    bool draining, retiring, closing;
+    bool draining, lingering, closing;
     unsigned left; /* of what closes behind the sessions */
     void (*drained)(void *);
     void *drained_arg;

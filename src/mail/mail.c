@@ -92,6 +92,7 @@ static int join_service(struct ferry_mail_thread *t, const struct ferry_mail_ser
 }
 
 static void cut_over(struct ferry_timer *timer);
+static void linger_over(struct ferry_timer *timer);
 
 int ferry_mail_thread_new(struct ferry_mail *m, unsigned index, struct ferry_loop *loop,
                           struct ferry_mail_thread **out)
@@ -106,6 +107,7 @@ int ferry_mail_thread_new(struct ferry_mail *m, unsigned index, struct ferry_loo
     ferry_list_init(&t->doors);
     ferry_list_init(&t->sessions);
     ferry_timer_init(&t->cut, cut_over);
+    ferry_timer_init(&t->linger, linger_over);
     ferry_session_thread_init(&t->session, loop, index, NULL);
     err = want_maildir(m);
     for (unsigned i = 0; err == 0 && i < m->opts.nservices; i++)
@@ -123,6 +125,7 @@ void ferry_mail_thread_free(struct ferry_mail_thread *t)
     if (!t)
         return;
     ferry_timer_stop(&t->cut);
+    ferry_timer_stop(&t->linger);
     if (t->resolver)
         ferry_resolver_free(t->resolver, NULL, NULL);
     ferry_session_thread_fini(&t->session);
@@ -138,6 +141,7 @@ static void part_closed(void *arg)
     if (--t->left)
         return;
     ferry_timer_stop(&t->cut);
+    ferry_timer_stop(&t->linger);
     t->drained(t->drained_arg);
 }
 
@@ -163,9 +167,20 @@ static struct ferry__mail_session *session_at(struct ferry_list *at)
     return ferry_container(at, struct ferry__mail_session, link);
 }
 
-void ferry_mail_thread_drain(struct ferry_mail_thread *t, void (*done)(void *), void *arg)
+static void linger_over(struct ferry_timer *timer)
+{
+    struct ferry_mail_thread *t = ferry_container(timer, struct ferry_mail_thread, linger);
+
+    t->lingering = false;
+    ferry_list_each (at, next, &t->sessions)
+        ferry__mail_session_drain(session_at(at));
+}
+
+void ferry_mail_thread_retire(struct ferry_mail_thread *t, unsigned linger_ms, void (*done)(void *),
+                              void *arg)
 {
     t->draining = true;
+    t->lingering = linger_ms > 0;
     t->drained = done;
     t->drained_arg = arg;
     ferry_list_each (at, next, &t->doors) {
@@ -175,14 +190,16 @@ void ferry_mail_thread_drain(struct ferry_mail_thread *t, void (*done)(void *), 
         ferry_listener_close(&door->listener, true);
     }
     ferry_list_each (at, next, &t->sessions)
-        ferry__mail_session_drain(session_at(at));
+        if (!t->lingering || ferry_smtp_counts(session_at(at)->smtp)->mails)
+            ferry__mail_session_drain(session_at(at));
+    if (t->lingering)
+        ferry_timer_set(t->loop, &t->linger, ferry_loop_now(t->loop) + linger_ms);
     ferry__mail_maybe_drained(t);
 }
 
-void ferry_mail_thread_retire(struct ferry_mail_thread *t, void (*done)(void *), void *arg)
+void ferry_mail_thread_drain(struct ferry_mail_thread *t, void (*done)(void *), void *arg)
 {
-    t->retiring = true;
-    ferry_mail_thread_drain(t, done, arg);
+    ferry_mail_thread_retire(t, 0, done, arg);
 }
 
 /* The last words have been sent, or will not be taken. */
@@ -196,6 +213,7 @@ static void cut_over(struct ferry_timer *timer)
 
 void ferry_mail_thread_cut(struct ferry_mail_thread *t)
 {
+    t->lingering = false;
     ferry_timer_set(t->loop, &t->cut, ferry_loop_now(t->loop) + CUT_MS);
     ferry_list_each (at, next, &t->sessions)
         ferry__mail_session_cut(session_at(at));

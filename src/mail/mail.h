@@ -54,9 +54,10 @@ int ferry_mail_listen(struct ferry_mail_thread *, int fd, unsigned service);
 /* Accepts nothing more; idle sessions get 421, a message that is being saved is finished, one that
  * is being sent may be sent; `done` when no session is left. */
 void ferry_mail_thread_drain(struct ferry_mail_thread *, void (*done)(void *), void *arg);
-/* The same, where another process goes on with the same sockets: a connection that had been
- * accepted before that is still served. */
-void ferry_mail_thread_retire(struct ferry_mail_thread *, void (*done)(void *), void *arg);
+/* The same where another worker goes on with its sockets: what came to this one, and sessions that
+ * have brought no message yet, may bring one within linger_ms. */
+void ferry_mail_thread_retire(struct ferry_mail_thread *, unsigned linger_ms, void (*done)(void *),
+                              void *arg);
 /* While it drains: sessions end now, with 421; running save calls are waited for no longer. */
 void ferry_mail_thread_cut(struct ferry_mail_thread *);
 void ferry_mail_thread_free(struct ferry_mail_thread *); /* after `done` */

@@ -82,6 +82,8 @@ void ferry__mail_mail(struct ferry__mail_session *s)
         ferry__facts_transaction(&s->facts, s->smtp);
     }
     ferry__mail_answer(s, reply, FERRY_SLICE(""));
+    if (s->thread->draining && reply == FERRY_SMTP_MAIL_OK)
+        ferry__mail_session_drain(s); /* this one was waited for; it is the last */
 }
 
 static void refused(struct ferry__mail_session *s, const struct ferry_smtp_path *path, int code)

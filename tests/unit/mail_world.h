@@ -33,6 +33,7 @@ struct world {
     pthread_mutex_t lock; /* of the log */
     char log[LOG_MAX];
     struct ferry_post drain, cut, hold;
+    unsigned linger_ms;
     sem_t holding, release, drained;
 };
 
@@ -152,7 +153,10 @@ static inline void world_on_drain(struct ferry_post *post)
 {
     struct world *w = ferry_container(post, struct world, drain);
 
-    ferry_mail_thread_drain(w->mail_thread, world_drained, w);
+    if (w->linger_ms)
+        ferry_mail_thread_retire(w->mail_thread, w->linger_ms, world_drained, w);
+    else
+        ferry_mail_thread_drain(w->mail_thread, world_drained, w);
 }
 
 static inline void world_on_cut(struct ferry_post *post)
@@ -186,6 +190,8 @@ static inline void world_start(struct world *w)
     world_client(&w->service.save, &w->save, &w->clients[1]);
     if (!w->service.validate.path)
         w->service.validate.client = NULL;
+    if (!w->service.save.path)
+        w->service.save.client = NULL;
     w->service.auth.client = w->service.auth.path ? w->clients[0] : NULL;
     err = ferry_mail_new(&w->opts, &w->mail, why, sizeof why);
     if (err)
@@ -217,6 +223,12 @@ static inline void world_go_on(struct world *w)
 static inline void world_drain(struct world *w)
 {
     ferry_loop_post(w->loop, &w->drain);
+}
+
+static inline void world_retire(struct world *w, unsigned linger_ms)
+{
+    w->linger_ms = linger_ms;
+    world_drain(w);
 }
 
 /* After its drain. */

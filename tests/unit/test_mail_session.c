@@ -58,6 +58,47 @@ static void draining_lets_saves_finish(void **state)
     world_free(w);
 }
 
+/* V02: where others go on, one that has come but has not brought anything may do so. */
+static void retiring_takes_a_first_message(void **state)
+{
+    struct world *w = world_new();
+    int fresh, idle, late;
+
+    (void)state;
+    world_start(w);
+    idle = client_mail(w, "250 2.0.0");
+    fresh = client_connect(w);
+    client_expect(fresh, "220");
+    world_stand_still(w);
+    late = client_connect(w);
+    world_retire(w, 60000);
+    world_go_on(w);
+    client_expect(idle, "421 4.3.2");
+    client_end(idle);
+    client_ask(fresh, "EHLO x", "250-");
+    client_ask(fresh, "MAIL FROM:<a@b.example>", "250");
+    client_ask(fresh, "RCPT TO:<one@example.com>", "250");
+    client_ask(fresh, "DATA", "354");
+    client_ask(fresh, MESSAGE ".", "250 2.0.0");
+    client_expect(fresh, "421 4.3.2");
+    client_end(fresh);
+    client_expect(late, "220");
+    client_ask(late, "QUIT", "221");
+    client_end(late);
+    world_join(w);
+    world_free(w);
+
+    w = world_new(); /* but not for ever */
+    world_start(w);
+    fresh = client_connect(w);
+    client_expect(fresh, "220");
+    world_retire(w, 50);
+    client_expect(fresh, "421 4.3.2");
+    client_end(fresh);
+    world_join(w);
+    world_free(w);
+}
+
 static void cutting_waits_for_nobody(void **state)
 {
     struct world *w = world_new();
@@ -350,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_is_saved),
         cmocka_unit_test(draining_lets_saves_finish),
+        cmocka_unit_test(retiring_takes_a_first_message),
         cmocka_unit_test(cutting_waits_for_nobody),
         cmocka_unit_test(too_many_clients),
         cmocka_unit_test(a_flood_of_clients),
