@@ -159,6 +159,35 @@ static void of_one_transaction(void **state)
     world_free(w);
 }
 
+/* -- its name ---------------------------------------------------------------------------------- */
+
+/* Looked up while it is greeted; a sender is answered when that is over, whatever came of it. */
+static void names_are_looked_up(void **state)
+{
+    struct world *w = world_new();
+    int fd;
+
+    (void)state;
+    w->service.names = true;
+    world_start(w);
+    fd = client_connect(w);
+    client_expect(fd, "220");
+    client_ask(fd, "EHLO x", "250-");
+    client_send(fd, "MAIL FROM:<a@b.example>\r\nRCPT TO:<one@example.com>\r\nDATA\r\n");
+    client_expect(fd, "250");
+    client_expect(fd, "250");
+    client_expect(fd, "354");
+    client_ask(fd, MESSAGE ".", "250");
+    client_ask(fd, "QUIT", "221");
+    client_end(fd);
+    assert_says(w, " name=");
+    fd = client_connect(w); /* and one that does not wait for it */
+    client_send(fd, "EHLO x\r\n");
+    close(fd);
+    assert_counts(w, FERRY_MAIL_COUNT_SESSIONS, 0);
+    world_free(w);
+}
+
 /* -- AUTH -------------------------------------------------------------------------------------- */
 
 #define JOE "AUTH PLAIN AGpvZQBzZWNyZXQ=" /* joe, secret */
@@ -472,6 +501,7 @@ int main(void)
         cmocka_unit_test(another_client),
         cmocka_unit_test(strangers_may_not),
         cmocka_unit_test(of_one_transaction),
+        cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(a_right_password),
         cmocka_unit_test(wrong_passwords),
         cmocka_unit_test(passwords_nobody_knows_of),
