@@ -37,8 +37,7 @@ static int take_apps(struct ferry_generation *g, struct ferry_apps *apps)
     const struct ferry_config *c = g->config;
 
     for (unsigned i = 0; i < c->napplications; i++)
-        if ((c->applications[i].spawn.argv || c->applications[i].spawn.php) &&
-            (!g->ops->uses || g->ops->uses(c, i)) &&
+        if ((c->applications[i].spawn.argv || c->applications[i].spawn.php) && g->ops->uses(c, i) &&
             ferry_app_take(apps, g, &c->applications[i], &g->apps[i]) < 0)
             return FERRY_EXIT_FAILED;
     return 0;

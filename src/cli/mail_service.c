@@ -263,13 +263,9 @@ static void reopen_logs(struct ferry_service *s)
 
 /* -- what a worker keeps ----------------------------------------------------------------------- */
 
-/* Character sets that the C library only loads when a header needs them. */
-static void keep_charsets(struct ferry_keep *k)
+static void keep_all(struct ferry_keep *k, const char *const *patterns, size_t n)
 {
-    static const char *const patterns[] = {"/usr/lib/gconv", "/usr/lib64/gconv", "/usr/lib/*/gconv",
-                                           "/lib/*/gconv"};
-
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+    for (size_t i = 0; i < n; i++) {
         glob_t found;
 
         if (glob(patterns[i], 0, NULL, &found) != 0)
@@ -280,12 +276,27 @@ static void keep_charsets(struct ferry_keep *k)
     }
 }
 
+/* Character sets that the C library only loads when a header needs them. */
+static const char *const charsets[] = {"/usr/lib/gconv", "/usr/lib64/gconv", "/usr/lib/*/gconv",
+                                       "/lib/*/gconv"};
+/* Authorities whose certificates are looked for when a client shows one. */
+static const char *const authorities[] = {
+    "/etc/ssl/certs", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"};
+
 static void keep(struct ferry_keep *k, const struct ferry_config *c)
 {
-    keep_charsets(k);
-    for (unsigned i = 0; i < c->nmails; i++)
-        if (c->mails[i].service.maildir)
-            ferry_keep_writable(k, c->mails[i].service.maildir);
+    bool asks = false;
+
+    keep_all(k, charsets, sizeof charsets / sizeof *charsets);
+    for (unsigned i = 0; i < c->nmails; i++) {
+        const struct ferry_mail_service *s = &c->mails[i].service;
+
+        if (s->maildir)
+            ferry_keep_writable(k, s->maildir);
+        asks |= s->tls_opts.clients != FERRY_TLS_CLIENTS_NONE && !s->tls_opts.client_ca;
+    }
+    if (asks)
+        keep_all(k, authorities, sizeof authorities / sizeof *authorities);
 }
 
 /* A Maildir that the master makes belongs to whom the worker becomes. */

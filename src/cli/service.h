@@ -26,7 +26,7 @@ struct ferry_service_ops {
     void (*url)(const struct ferry_generation *, unsigned i, char *out, size_t cap);
     /* Now that it is known where they are bound: 0, or the exit code, and said why. NULL: good. */
     int (*look)(const struct ferry_generation *);
-    /* Is this application asked for anything? NULL: all are. */
+    /* Is this application asked for anything? */
     bool (*uses)(const struct ferry_config *, unsigned application);
     /* The largest body that an application is sent. */
     uint64_t (*body_max)(const struct ferry_config *);

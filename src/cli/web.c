@@ -64,6 +64,44 @@ static void url(const struct ferry_generation *g, unsigned i, char *out, size_t 
         snprintf(out, cap, "http://%s:%u/", host, ferry_addr_port(a));
 }
 
+/* -- applications ------------------------------------------------------------------------------ */
+
+static bool is(const char *a, const char *b)
+{
+    return a && strcmp(a, b) == 0;
+}
+
+static bool site_uses(const struct ferry_config_site *s, const char *name)
+{
+    for (unsigned r = 0; r < s->nroutes; r++)
+        for (unsigned f = 0; f < s->routes[r].nfilters; f++) {
+            const struct ferry_config_filter *filter = &s->routes[r].filters[f];
+
+            for (unsigned a = 0; filter->applications && a < filter->kind->nargs; a++)
+                if (is(filter->applications[a], name))
+                    return true;
+        }
+    return false;
+}
+
+/* All but those that only mail services of the same file have. */
+static bool uses(const struct ferry_config *c, unsigned application)
+{
+    const char *name = c->applications[application].name;
+    bool of_mail = false;
+
+    for (unsigned i = 0; i < c->nsites; i++)
+        if (site_uses(&c->sites[i], name))
+            return true;
+    for (unsigned i = 0; i < c->nmails; i++) {
+        const struct ferry_config_mail *m = &c->mails[i];
+
+        of_mail |= is(m->application, name) || is(m->validate_application, name) ||
+                   is(m->save_application, name) || is(m->auth_application, name);
+    }
+    return !of_mail;
+}
+
 /* -- what a worker keeps ----------------------------------------------------------------------- */
 
 static void keep(struct ferry_keep *k, const struct ferry_config *c)
@@ -213,6 +251,7 @@ const struct ferry_service_ops ferry_web_service = {
     .port = "8080",
     .listen = listen_text,
     .url = url,
+    .uses = uses,
     .body_max = body_max,
     .keep = keep,
     .new = web_new,

@@ -16,7 +16,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import BUILD, IO, needs_php_fpm, wait_until
+from conftest import BUILD, children_of, needs_php_fpm, wait_until
 from mailing import SANITIZED, Mail, Smtp, mailing
 from phpsite import php_fpm, short_folder
 
@@ -103,6 +103,31 @@ def test_a_file_may_hold_sites_and_mail(folder):
                               f'site {{ listen = 127.0.0.1:0 route "*" {{ files {{ root = {folder} }} }} }}\n')
     for verb in ("run", "mail"):
         assert ferry(verb, "-t", "-c", folder / "f").returncode == 0
+
+
+def test_each_starts_its_own_applications(folder):
+    """One file, two programs: an application that only mail has is not started for sites, and the other way round."""
+    (folder / "f").write_text(f"""
+{'sandbox = off' if SANITIZED else ''}
+application web {{ spawn = {BUILD}/examples/hello }}
+application scripts {{ spawn = {BUILD}/examples/hello }}
+site {{ listen = 127.0.0.1:0 route "*" {{ application web {{}} }} }}
+mail m {{ listen = 127.0.0.1:0 application = scripts save = /s.php }}
+""")
+    for verb in ("run", "mail"):
+        with subprocess.Popen([BUILD / "ferry", verb, "-v", "-c", folder / "f"], stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.PIPE, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}) as p:
+            try:
+                assert "://" in p.stdout.readline()
+                below, found = [p.pid], 0
+                while below:
+                    children = children_of(below.pop())
+                    below += children
+                    found += sum(pathlib.Path(f"/proc/{c}/exe").resolve().name == "hello" for c in children)
+            finally:
+                p.terminate()
+                p.communicate(timeout=60)
+            assert found == 1, (verb, found)
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
