@@ -59,9 +59,9 @@ class Reply:
             assert line[:3] == self.lines[0][:3], self
             m = re.match(rb"\d{3}[ -]([245])\.\d{1,3}\.\d{1,3} ", line)
             assert not m or m[1] == line[:1], f"the enhanced code is of another class: {self}"
-            if greeting_or_helo or self.code // 100 == 3:
+            if greeting_or_helo and self.code // 100 == 2 or self.code // 100 == 3:
                 assert not m, f"no enhanced code belongs here: {self}"
-            else:
+            elif not greeting_or_helo:
                 assert m, f"the enhanced code lacks: {self}"
 
 
@@ -237,6 +237,15 @@ def talk_at_once(c, dialogue):
     c.send(b"".join(data for data, _ in all_steps))
     for data, expected in all_steps:
         expect(c, [e for e in expected if e != "nothing"], data)
+
+
+# -- smuggling ---------------------------------------------------------------------------------------------------------
+
+# Not one of them ends a message; the mail that is hidden behind it must not exist.
+NO_ENDS = {"LF.LF": b"\n.\n", "LF.CRLF": b"\n.\r\n", "CRLF.LF": b"\r\n.\n", "CR.CR": b"\r.\r", "CR.LF": b"\r.\n", "CR.CRLF": b"\r.\r\n",
+           "LF.CR": b"\n.\r", "CRLF.CRx": b"\r\n.\rx", "CRLF0.CRLF": b"\r\n\0.\r\n", "CRLF.0CRLF": b"\r\n.\0\r\n",
+           "LFCR.CRCRLF": b"\n\r.\r\r\n"}
+HIDDEN = b"MAIL FROM:<evil@b.example>\r\nRCPT TO:<ok@example.com>\r\nDATA\r\nSubject: hidden\r\n\r\nhidden"
 
 
 # -- scripts -----------------------------------------------------------------------------------------------------------

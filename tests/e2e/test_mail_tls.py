@@ -16,7 +16,7 @@ import tempfile
 
 import pytest
 from conftest import wait_until
-from mailing import Smtp, mailing, talk
+from mailing import HIDDEN, NO_ENDS, Smtp, mailing, talk
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 BEGUN = "EHLO client.example => 250\n"
@@ -411,3 +411,15 @@ def test_much(server, bytewise):
         c.bytewise = bytewise
         assert c.mail(text, hello=None).code == 250
     assert scripts.saved[0].fields["body"].endswith(text)
+
+
+@pytest.mark.parametrize("end", NO_ENDS)
+def test_no_message_hides_another(server, end):
+    """D11"""
+    mail, scripts = server
+    scripts.forget()
+    with started(mail) as c:
+        talk(c, READY + "DATA => 354")
+        c.send(b"Subject: x\r\n\r\nx" + NO_ENDS[end] + HIDDEN + b"\r\n.\r\n")
+        assert c.reply().code == 550
+    assert not scripts.saved
