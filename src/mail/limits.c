@@ -223,6 +223,11 @@ void ferry__limits_close(struct ferry__limits *l)
     atomic_fetch_sub(&l->connections, 1);
 }
 
+bool ferry__limits_is_crowded(struct ferry__limits *l)
+{
+    return (uint64_t)atomic_load(&l->connections) * 10 > (uint64_t)l->opts.clients_max * 9;
+}
+
 bool ferry__limits_enter(struct ferry__limits *l, const uint8_t addr[16], uint64_t now_ms)
 {
     struct client *c;

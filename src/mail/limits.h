@@ -40,6 +40,8 @@ void ferry__limits_free(struct ferry__limits *); /* takes NULL */
 /* One more connection, not yet known whose: false when there are too many. */
 bool ferry__limits_open(struct ferry__limits *);
 void ferry__limits_close(struct ferry__limits *);
+/* Is more than nine tenths of the connections taken? */
+bool ferry__limits_is_crowded(struct ferry__limits *);
 
 /* It is this client's: false when that one has too many, or comes too often; nothing is counted
  * then. Each that was true is left once. */

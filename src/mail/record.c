@@ -288,7 +288,8 @@ void ferry__mail_record_begin(struct ferry__mail_session *s, int code,
     if (s->record)
         ferry__mail_record_end(s, false);
     ferry__mail_count(s->thread->mail, FERRY_MAIL_COUNT_SAVED, 1);
-    ferry__mail_count(s->thread->mail, FERRY_MAIL_COUNT_BYTES, (int64_t)tx->message.size);
+    if (!tx->known)
+        ferry__mail_count(s->thread->mail, FERRY_MAIL_COUNT_BYTES, (int64_t)tx->message.size);
     tx->accepted = false;
     tx->left = left;
     s->record = tx;

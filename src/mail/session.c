@@ -14,6 +14,7 @@
 #include "mail/internal.h"
 
 #define REFUSING_MAX 64 /* of a thread: more are closed without a word */
+#define IDLE_MS 300000  /* as smtp.h has it */
 
 static struct ferry__mail_session *session_of(struct ferry_pump *pump)
 {
@@ -403,6 +404,8 @@ static int open_machines(struct ferry__mail_session *s, int fd)
     struct ferry_addr peer;
 
     opts.blocks = blocks;
+    if (ferry__limits_is_crowded(s->service->limits)) /* who says nothing makes room sooner */
+        opts.idle_ms = (opts.idle_ms ? opts.idle_ms : IDLE_MS) / 10;
     opts.proxy =
         ferry_addr_peer(fd, &peer) == 0 && ferry__networks_has(&s->service->proxy_from, &peer.any);
     s->smtp = ferry_smtp_new(&opts, ferry_loop_now(t->loop));

@@ -37,6 +37,22 @@ static void connections_in_all(void **state)
     ferry__limits_free(NULL);
 }
 
+static void nearly_all_are_taken(void **state)
+{
+    struct ferry__limits *l =
+        limits_of(&(struct ferry__limits_opts){.clients_max = 20, .clients_per_ip = 9});
+
+    (void)state;
+    for (int i = 0; i < 18; i++)
+        assert_true(ferry__limits_open(l));
+    assert_false(ferry__limits_is_crowded(l));
+    assert_true(ferry__limits_open(l));
+    assert_true(ferry__limits_is_crowded(l));
+    ferry__limits_close(l);
+    assert_false(ferry__limits_is_crowded(l));
+    ferry__limits_free(l);
+}
+
 static void connections_of_one(void **state)
 {
     static const uint8_t net[16] = {0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 9},
@@ -246,11 +262,11 @@ static void memory_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(connections_in_all),      cmocka_unit_test(connections_of_one),
-        cmocka_unit_test(so_many_in_a_minute),     cmocka_unit_test(looking_counts_nothing),
-        cmocka_unit_test(connects_in_a_minute),    cmocka_unit_test(bytes_of_the_spool),
-        cmocka_unit_test(the_table_has_a_maximum), cmocka_unit_test(of_several_threads),
-        cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(nearly_all_are_taken),   cmocka_unit_test(connections_in_all),
+        cmocka_unit_test(connections_of_one),     cmocka_unit_test(so_many_in_a_minute),
+        cmocka_unit_test(looking_counts_nothing), cmocka_unit_test(connects_in_a_minute),
+        cmocka_unit_test(bytes_of_the_spool),     cmocka_unit_test(the_table_has_a_maximum),
+        cmocka_unit_test(of_several_threads),     cmocka_unit_test(memory_runs_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

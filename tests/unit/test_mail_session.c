@@ -155,6 +155,27 @@ static void too_many_clients(void **state)
     world_free(w);
 }
 
+/* Where there is little room, who says nothing has a tenth of the time. */
+static void idle_clients_make_room(void **state)
+{
+    struct world *w = world_new();
+    int first, second;
+
+    (void)state;
+    w->service.clients_max = 2;
+    w->service.smtp.idle_ms = 20000;
+    world_start(w);
+    first = client_connect(w);
+    client_expect(first, "220");
+    second = client_connect(w);
+    client_expect(second, "220");
+    client_expect(second, "421 4.4.2");
+    client_end(second);
+    client_ask(first, "NOOP", "250");
+    close(first);
+    world_free(w);
+}
+
 /* More of them than are told so one by one. */
 static void a_flood_of_clients(void **state)
 {
@@ -394,6 +415,7 @@ int main(void)
         cmocka_unit_test(retiring_takes_a_first_message),
         cmocka_unit_test(cutting_waits_for_nobody),
         cmocka_unit_test(too_many_clients),
+        cmocka_unit_test(idle_clients_make_room),
         cmocka_unit_test(a_flood_of_clients),
         cmocka_unit_test(one_client_has_so_many),
         cmocka_unit_test(rates_and_lists),
