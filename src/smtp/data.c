@@ -26,6 +26,7 @@ void ferry__smtp_text_begin(struct ferry_smtp *m)
     m->text = (struct ferry__smtp_text){.binary = m->tx->params.body == FERRY_SMTP_BINARYMIME};
     m->tx->env.size = 0;
     m->tx->env.hops = 0;
+    m->text_since = m->now_ms;
 }
 
 void ferry__smtp_text_wait(struct ferry_smtp *m, enum ferry__smtp_phase phase)
@@ -33,6 +34,9 @@ void ferry__smtp_text_wait(struct ferry_smtp *m, enum ferry__smtp_phase phase)
     m->phase = (uint8_t)phase;
     m->data_since = m->data_last = m->paused_since = m->now_ms;
     m->data_seen = 0;
+    /* All chunks together have the time of one message. */
+    if (phase != FERRY__SMTP_CHUNK || !ferry__smtp_in_tx(m) || !m->tx->env.chunked)
+        m->text_since = m->now_ms;
 }
 
 /* Only the first thing that is wrong is told. */

@@ -99,6 +99,7 @@ struct ferry_smtp {
     uint64_t begun_ms;   /* the session */
     uint64_t wait_since; /* when what the phase waits for began */
     uint64_t send_since; /* when output last left, or began to wait */
+    uint64_t text_since; /* when the message began, with its first chunk */
     uint64_t data_since; /* DATA, CHUNK: when it began, */
     uint64_t data_last;  /* when its latest byte came, */
     uint64_t data_seen;  /* and how many did */

@@ -52,7 +52,7 @@ static uint64_t data_until(const struct ferry_smtp *m)
 
     if (m->paused)
         return FERRY_NEVER;
-    return earlier(earlier(by_rate, by_gap), m->data_since + m->opts.data_ms);
+    return earlier(earlier(by_rate, by_gap), m->text_since + m->opts.data_ms);
 }
 
 static uint64_t command_until(const struct ferry_smtp *m)
@@ -147,6 +147,7 @@ void ferry_smtp_pause(struct ferry_smtp *m, bool on, uint64_t now_ms)
         return;
     }
     rest = m->now_ms - m->paused_since;
+    m->text_since += rest;
     m->data_since += rest;
     m->data_last += rest;
 }

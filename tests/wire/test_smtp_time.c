@@ -212,6 +212,21 @@ static void chunks_have_their_time(void **state)
     client_sends(c, "BDAT 300 LAST\r\n");
     only_at(c, 230000, TIMEOUT, "reset 421\ngone 421\n");
     peer_close(c);
+    { /* however many there are, all of them are one message */
+        static const struct ferry_smtp_opts brief = {.no_sync = true, .data_ms = 100000};
+
+        c = peer_open(&brief, NULL);
+        client_sends(c, "EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\n");
+        for (unsigned s = 0; s < 80; s += 20) {
+            passes(c, s * 1000);
+            client_sends(c, "BDAT 300\r\n");
+            client_sends_n(c, lines, 300);
+        }
+        passes(c, 90000);
+        client_sends(c, "BDAT 300 LAST\r\n");
+        only_at(c, 100000, TIMEOUT, "reset 421\ngone 421\n");
+        peer_close(c);
+    }
     /* One that is thrown away gets one reply, which is not its own any more. */
     c = peer_open(&no_sync, NULL);
     client_sends(c, "EHLO me\r\nMAIL FROM:<full@b>\r\nRCPT TO:<x@y>\r\nBDAT 300\r\nx");
