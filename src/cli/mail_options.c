@@ -139,6 +139,16 @@ static int put_set(FILE *to, const char *set)
     return 0;
 }
 
+static bool is_set(const struct ferry_mail_options *o, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (unsigned i = 0; i < o->nset; i++)
+        if (strncmp(o->set[i], name, n) == 0 && o->set[i][n] == '=')
+            return true;
+    return false;
+}
+
 static int write_text(FILE *to, const struct ferry_mail_options *o)
 {
     int err;
@@ -167,6 +177,9 @@ static int write_text(FILE *to, const struct ferry_mail_options *o)
     put(to, "tls", o->tls);
     put(to, "tls-cert", o->tls_cert);
     put(to, "tls-key", o->tls_key);
+    /* Programs on a desk write LF, and what is only looked at is sent on to nobody. */
+    if (o->maildir && !o->save && !is_set(o, "bare-newline"))
+        put(to, "bare-newline", "normalize");
     for (unsigned i = 0; err == 0 && i < o->nset; i++)
         err = put_set(to, o->set[i]);
     fputs("}\n", to);

@@ -267,3 +267,16 @@ def test_a_message_that_is_cut_is_not_stored():
         with mail.client() as c:
             assert c.mail(MAILS["plain"]).code == 250
         assert len(new(box)) == 1
+
+
+def test_programs_on_a_desk_write_lf():
+    """A catcher made of options takes lines that end so; a service of a file does not, unless it is told to."""
+    mail = READY + "DATA => 354\n|Subject: x\\n\\nline\\n.\\n\\r\\n.\\r\\n => {}"
+    with catching(args=True) as (ferry, box):
+        with ferry.client() as c:
+            talk(c, mail.format("250"))
+        assert own_part(new(box)[0].read_bytes()) == b"Subject: x\r\n\r\nline\r\n.\r\n\r\n"
+    with catching() as (ferry, box):
+        with ferry.client() as c:
+            talk(c, mail.format("550 5.5.2, close"))
+        assert not new(box)
