@@ -169,9 +169,10 @@ static void close_worker(struct worker *w)
         pthread_join(w->threads[i].id, NULL);
     for (unsigned i = 0; i < w->nthreads; i++)
         w->ops->thread_free(w->threads[i].service);
+    /* What the service has threads for may still be telling a loop something. */
+    w->ops->free(w->service);
     for (unsigned i = 0; i < w->nthreads; i++)
         ferry_loop_free(w->threads[i].loop);
-    w->ops->free(w->service);
 }
 
 /* -- until it ends ---------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ import fakeapp
 from conftest import BUILD, IO, alive, children_of, wait_until
 
 PROBLEMS = ("AddressSanitizer", "runtime error:", "ThreadSanitizer", "this must hold and does not", "LeakSanitizer")
-SANITIZED = b"libasan" in pathlib.Path(BUILD / "ferry").read_bytes()
+SANITIZED = any(library in pathlib.Path(BUILD / "ferry").read_bytes() for library in (b"libasan", b"libtsan"))
 
 
 # -- the client --------------------------------------------------------------------------------------------------------
