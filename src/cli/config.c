@@ -95,6 +95,7 @@ static int check(const struct options *o, const char *file)
 
     if (!c)
         return code;
+    ferry_programs_look(c, say, NULL);
     if (ferry_paths_look(c, say, NULL) < 0) {
         ferry_config_free(c);
         return FERRY_EXIT_CONFIG;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "io/spawn.h"
 
 struct looking {
     ferry_config_say say;
@@ -92,6 +93,21 @@ static void filter(struct looking *l, const struct ferry_config_filter *f)
     for (unsigned i = 0; i < f->kind->nargs; i++)
         if (strcmp(f->kind->args[i].name, "root") == 0)
             root(l, &f->place, f->values[i].text);
+}
+
+void ferry_programs_look(const struct ferry_config *c, ferry_config_say to, void *arg)
+{
+    struct looking l = {.say = to, .arg = arg};
+
+    for (unsigned i = 0; i < c->napplications; i++) {
+        const struct ferry_config_application *a = &c->applications[i];
+        char path[PATH_MAX];
+        int err = a->spawn.argv ? ferry_spawn_find(a->spawn.argv[0], path, sizeof path) : 0;
+
+        if (err < 0)
+            say(&l, &a->place, a->spawn.argv[0], "warning: cannot start ", err);
+    }
+    free(l.said);
 }
 
 int ferry_paths_look(const struct ferry_config *c, ferry_config_say to, void *arg)

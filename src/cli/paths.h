@@ -13,4 +13,8 @@
 FERRY_MUST_CHECK
 int ferry_paths_look(const struct ferry_config *, ferry_config_say, void *arg);
 
+/* Likewise at the programs that are to be started. One that cannot be found is a warning: it may
+ * come with the machine that the file is for. */
+void ferry_programs_look(const struct ferry_config *, ferry_config_say, void *arg);
+
 #endif

@@ -25,8 +25,9 @@ site shop.example.org {
 
 
 def at_hand(text):
-    """The text with folders that there are, and without files that there are not."""
-    return re.sub(r"^ *error-page .*\n", "", re.sub(r"(?<=root = )/[\w./-]+", "/usr", text), flags=re.M)
+    """The text with folders and programs that there are, and without files that there are not."""
+    text = re.sub(r"(?<=root = )/[\w./-]+", "/usr", re.sub(r"/srv/[\w./-]+\.fcgi", "/bin/true", text))
+    return re.sub(r"^ *error-page .*\n", "", text, flags=re.M)
 
 
 def config(*args, **kw):
@@ -319,3 +320,10 @@ def test_the_example_of_the_manual_is_good():
     for text in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", page, re.S | re.M):
         p = config("check", "-", input=at_hand(text), stdin=None)
         assert (p.returncode, p.stderr) == (0, ""), text
+
+
+def test_a_program_that_is_not_there_is_said(folder):
+    (folder / "f").write_text("application a { spawn = { /not/there, x } }\n"
+                              "site { listen = 127.0.0.1:0 route * { call { application = a } } }\n")
+    run = subprocess.run([str(BUILD / "ferry"), "config", "check", str(folder / "f")], capture_output=True, text=True)
+    assert run.returncode == 0 and "f:1: warning: cannot start /not/there: No such file" in run.stderr, run.stderr
