@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/slice.h"
+#include "config/config.h"
 #include "ferry/err.h"
 
 void ferry_cli_escape(char *text, size_t len)
@@ -45,6 +46,17 @@ void ferry_cli_say(const char *fmt, ...)
     ferry_cli_escape(line, at);
     line[at++] = '\n';
     fwrite(line, 1, at, stderr);
+}
+
+void ferry_cli_say_place(void *unused, const struct ferry_config_place *p, const char *text)
+{
+    (void)unused;
+    if (p && p->file && p->line)
+        ferry_cli_say("%s:%u: %s", p->file, p->line, text);
+    else if (p && p->file)
+        ferry_cli_say("%s: %s", p->file, text);
+    else
+        ferry_cli_say("%s", text);
 }
 
 int ferry_cli_size(const char *text, unsigned long long *out)

@@ -39,6 +39,10 @@ void ferry_cli_set_name(const char *); /* it stays where it is */
 /* "ferry: ..." on stderr, as one line whatever it holds: escaped, and cut at about 10 KB. */
 void ferry_cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* What is wrong with a configuration, behind its place: a ferry_config_say. */
+struct ferry_config_place;
+void ferry_cli_say_place(void *unused, const struct ferry_config_place *, const char *text);
+
 /* What is opened next is not to become standard input, output or error by accident. */
 void ferry_cli_open_standard(void);
 

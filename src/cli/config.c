@@ -54,15 +54,6 @@ struct options {
     bool all, write, quiet, json, guerrilla;
 };
 
-static void say(void *arg, const struct ferry_config_place *place, const char *text)
-{
-    (void)arg;
-    if (place->line)
-        ferry_cli_say("%s:%u: %s", place->file, place->line, text);
-    else
-        ferry_cli_say("%s%s%s", place->file ? place->file : "", place->file ? ": " : "", text);
-}
-
 static const char *name_of(const char *file)
 {
     return strcmp(file, "-") == 0 ? "standard input" : file;
@@ -71,8 +62,9 @@ static const char *name_of(const char *file)
 static struct ferry_config *read_config(const char *file, bool guerrilla, int *code)
 {
     struct ferry_config *c;
-    int err = guerrilla ? ferry_config_read_guerrilla(file, &c, say, say, NULL)
-                        : ferry_config_read(file, &c, say, NULL);
+    int err = guerrilla ? ferry_config_read_guerrilla(file, &c, ferry_cli_say_place,
+                                                      ferry_cli_say_place, NULL)
+                        : ferry_config_read(file, &c, ferry_cli_say_place, NULL);
 
     *code = err == 0 ? FERRY_EXIT_OK : err == FERRY_EUSAGE ? FERRY_EXIT_CONFIG : FERRY_EXIT_FAILED;
     if (err == -ENOMEM)
@@ -95,8 +87,8 @@ static int check(const struct options *o, const char *file)
 
     if (!c)
         return code;
-    ferry_programs_look(c, say, NULL);
-    if (ferry_paths_look(c, say, NULL) < 0) {
+    ferry_programs_look(c, ferry_cli_say_place, NULL);
+    if (ferry_paths_look(c, ferry_cli_say_place, NULL) < 0) {
         ferry_config_free(c);
         return FERRY_EXIT_CONFIG;
     }
@@ -223,7 +215,7 @@ static int fmt(const struct options *o, const char *file)
         return cannot("read", file, ENOMEM);
     }
     if (ferry_config_format(ferry_slice(bytes, n), out, &place, &why) < 0) {
-        say(NULL, &place, why);
+        ferry_cli_say_place(NULL, &place, why);
         code = FERRY_EXIT_CONFIG;
         fclose(out);
     } else {

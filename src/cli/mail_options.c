@@ -18,17 +18,6 @@
 
 /* -- what is said ------------------------------------------------------------------------------ */
 
-static void say(void *arg, const struct ferry_config_place *p, const char *text)
-{
-    (void)arg;
-    if (p && p->file && p->line)
-        ferry_cli_say("%s:%u: %s", p->file, p->line, text);
-    else if (p && p->file)
-        ferry_cli_say("%s: %s", p->file, text);
-    else
-        ferry_cli_say("%s", text);
-}
-
 /* Nobody has seen the lines of that text. */
 static void say_option(void *arg, const struct ferry_config_place *p, const char *text)
 {
@@ -211,9 +200,10 @@ int ferry_mail_options_read(const struct ferry_mail_options *o, bool quiet,
     int err;
 
     if (o->guerrilla)
-        err = ferry_config_read_guerrilla(o->guerrilla, out, say, quiet ? say_nothing : say, NULL);
+        err = ferry_config_read_guerrilla(o->guerrilla, out, say,
+                                          quiet ? say_nothing : ferry_cli_say_place, NULL);
     else if (o->config)
-        err = ferry_config_read(o->config, out, say, NULL);
+        err = ferry_config_read(o->config, out, ferry_cli_say_place, NULL);
     else
         err = from_options(o, out);
     if (err == 0 && (*out)->nmails == 0) {

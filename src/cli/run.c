@@ -38,17 +38,6 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},         {0},
 };
 
-static void say(void *arg, const struct ferry_config_place *p, const char *text)
-{
-    (void)arg;
-    if (p && p->file && p->line)
-        ferry_cli_say("%s:%u: %s", p->file, p->line, text);
-    else if (p && p->file)
-        ferry_cli_say("%s: %s", p->file, text);
-    else
-        ferry_cli_say("%s", text);
-}
-
 /* What only the filters themselves know of their options. */
 static int check_chains(struct ferry_config *c)
 {
@@ -73,7 +62,7 @@ static int check_chains(struct ferry_config *c)
 static int read_config(void *arg, struct ferry_config **out)
 {
     struct ferry_config *c = NULL;
-    int err = ferry_config_read(arg, &c, say, NULL);
+    int err = ferry_config_read(arg, &c, ferry_cli_say_place, NULL);
 
     if (err == 0 && c->nsites == 0) {
         ferry_cli_say("%s: there is no site in it; its mail services are for 'ferry mail'",
@@ -108,7 +97,7 @@ static int run(struct ferry_engine *e, const char *file, bool check)
         return FERRY_EXIT_CONFIG;
     if (!check)
         return ferry_engine_guarded(e);
-    err = ferry_paths_look(e->config, say, NULL);
+    err = ferry_paths_look(e->config, ferry_cli_say_place, NULL);
     ferry_config_free(e->config);
     if (err < 0)
         return FERRY_EXIT_CONFIG;
