@@ -200,7 +200,7 @@ int ferry_mail_options_read(const struct ferry_mail_options *o, bool quiet,
     int err;
 
     if (o->guerrilla)
-        err = ferry_config_read_guerrilla(o->guerrilla, out, say,
+        err = ferry_config_read_guerrilla(o->guerrilla, out, ferry_cli_say_place,
                                           quiet ? say_nothing : ferry_cli_say_place, NULL);
     else if (o->config)
         err = ferry_config_read(o->config, out, ferry_cli_say_place, NULL);
