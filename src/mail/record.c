@@ -134,6 +134,17 @@ void ferry__mail_line_message(struct ferry__mail_session *s)
         tell_header(s);
 }
 
+/* Where a client is told one thing for all, what a script said of each would be lost otherwise. */
+static bool has_results(const struct ferry__mail_tx *tx)
+{
+    if (tx->session->service->smtp.lmtp)
+        return tx->nrcpts > 1;
+    for (unsigned i = 1; i < tx->nrcpts; i++)
+        if (tx->verdicts[i].outcome != tx->verdicts[0].outcome)
+            return true;
+    return false;
+}
+
 static void put_results(struct ferry__log_line *l, const struct ferry__mail_tx *tx)
 {
     struct ferry__log_list list;
@@ -152,7 +163,7 @@ static void put_verdict(struct ferry__log_line *l, const struct ferry__mail_tx *
     ferry__log_z(l, "script_id", v->id);
     ferry__log_z(l, "text", v->text);
     ferry__log_z(l, "why", tx->why);
-    if (tx->nrcpts > 1 && tx->session->service->smtp.lmtp)
+    if (has_results(tx))
         put_results(l, tx);
 }
 

@@ -6,6 +6,8 @@
  * go-guerrilla's scripts do it. And even there a message of PHP's own is a fault: a database that
  * is down must not bounce mail for good.
  *
+ * A save that PHP gave up behind its SAVED is a fault too, where the answer shows it.
+ *
  * What a script wants said is kept only as far as its class goes: REJECT can't say 250.
  */
 #include "mail/verdict.h"
@@ -217,6 +219,33 @@ static bool is_php_error(struct ferry_slice body)
     return false;
 }
 
+/* Did PHP give the script up, and say so with display_errors? Whatever it had said before, what it
+ * does at its end (a commit, a file that is closed) may not have happened. */
+static bool is_given_up(struct ferry_slice body)
+{
+    static const char kind[] = "Fatal error", *const before[] = {"\n", "<b>", "PHP "},
+                      *const behind[] = {"</b>: ", ": "};
+    const char *at = body.p, *end = body.p + body.len;
+
+    while (at && (at = memmem(at, (size_t)(end - at), kind, sizeof kind - 1))) {
+        bool begins = at == body.p, goes_on = false;
+        struct ferry_slice had = ferry_slice_first(body, (size_t)(at - body.p));
+
+        at += sizeof kind - 1;
+        for (unsigned i = 0; i < sizeof before / sizeof *before; i++) {
+            struct ferry_slice b = ferry_slice_z(before[i]);
+
+            begins |= had.len >= b.len && ferry_slice_eq(ferry_slice_from(had, had.len - b.len), b);
+        }
+        for (unsigned i = 0; i < sizeof behind / sizeof *behind; i++)
+            goes_on |=
+                ferry_slice_starts(ferry_slice(at, (size_t)(end - at)), ferry_slice_z(behind[i]));
+        if (begins && goes_on)
+            return true;
+    }
+    return false;
+}
+
 /* Of a line that begins with a word of the table. */
 static void read_line(enum ferry_mail_question question, const struct word *word,
                       struct ferry_slice line, struct ferry_slice token,
@@ -309,7 +338,8 @@ void ferry_mail_verdict_read(enum ferry_mail_question question, int status, stru
         verdicts[i] = one;
     if (body.len > FERRY_MAIL_ANSWER_MAX) {
         one.outcome = FERRY_MAIL_TOO_LONG;
-    } else if (body.len && memchr(body.p, 0, body.len)) {
+    } else if ((body.len && memchr(body.p, 0, body.len)) ||
+               (question == FERRY_MAIL_SAVE && is_given_up(body))) {
         one.outcome = FERRY_MAIL_BAD;
     } else if (question == FERRY_MAIL_SAVE && status >= 200 && status < 300 &&
                ferry_slice_eq(take_word(&line), FERRY_SLICE("rcpt"))) {

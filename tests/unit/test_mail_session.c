@@ -389,6 +389,29 @@ static void lmtp_has_an_answer_for_each(void **state)
     world_free(w);
 }
 
+/* A client of SMTP is told one thing for all; who was refused stands in the log. */
+static void smtp_logs_what_each_got(void **state)
+{
+    struct world *w = world_new();
+    int fd;
+
+    (void)state;
+    world_start(w);
+    atomic_store(&w->save.script, ANSWER("rcpt 0 SAVED\nrcpt 1 REJECT 550 5.2.1 no"));
+    fd = client_connect(w);
+    client_expect(fd, "220");
+    client_ask(fd, "HELO client.example", "250");
+    client_ask(fd, "MAIL FROM:<a@b.example>", "250");
+    client_ask(fd, "RCPT TO:<one@example.com>", "250");
+    client_ask(fd, "RCPT TO:<two@example.com>", "250");
+    client_ask(fd, "DATA", "354");
+    client_ask(fd, MESSAGE ".", "250 2.0.0 ");
+    client_ask(fd, "QUIT", "221");
+    client_end(fd);
+    assert_says(w, "results=\"ok,rejected\"");
+    world_free(w);
+}
+
 static void lmtp_asks_for_each(void **state)
 {
     struct world *w = world_new();
@@ -423,6 +446,7 @@ int main(void)
         cmocka_unit_test(foreign_recipients_are_not_asked_about),
         cmocka_unit_test(no_script_that_checks),
         cmocka_unit_test(lmtp_has_an_answer_for_each),
+        cmocka_unit_test(smtp_logs_what_each_got),
         cmocka_unit_test(lmtp_asks_for_each),
     };
 
