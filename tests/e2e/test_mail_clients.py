@@ -4,6 +4,7 @@
 The scripts are those of examples/mail.
 """
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -12,9 +13,11 @@ import signal
 import smtplib
 import socket
 import subprocess
+import threading
+import time
 
 import pytest
-from conftest import ROOT, have, needs_php_fpm, wait_until
+from conftest import ROOT, children_of, have, needs_php_fpm, wait_until
 from mailing import Mail
 from phpsite import listens, php_fpm, short_folder
 from postfix import needs_postfix, postfix, tool
@@ -138,10 +141,20 @@ def test_a_client(serving, store, folder, client, mail):
     stored(store, MAILS[mail])
 
 
-def test_an_address_in_utf_8(serving, store, folder):
-    with smtplib.SMTP("127.0.0.1", serving().port, timeout=60) as client:
+def with_smtplib_utf8(port, folder):
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
         client.ehlo("client.example")
         client.sendmail("jörg@client.example", [UTF8], MAILS["8-bit"], mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+
+
+def test_an_address_in_utf_8(serving, store, folder):
+    with_smtplib_utf8(serving().port, folder)
+    stored(store, MAILS["8-bit"])
+
+
+def test_an_address_in_utf_8_from_curl(serving, store, folder):
+    """swaks and msmtp know nothing of SMTPUTF8; curl does."""
+    with_curl(serving().port, folder, MAILS["8-bit"], UTF8)
     stored(store, MAILS["8-bit"])
 
 
@@ -177,6 +190,16 @@ def test_postfix(serving, store, folder, postfix, protocol, mail):
 
 
 @needs_postfix
+@pytest.mark.parametrize("protocol", ["lmtp", "smtp"])
+def test_an_address_in_utf_8_through_postfix(serving, store, folder, postfix, protocol):
+    ferry = serving(protocol=protocol)
+    relay = postfix(f"lmtp:inet:127.0.0.1:{ferry.port}" if protocol == "lmtp" else f"smtp:[127.0.0.1]:{ferry.port}")
+    with_smtplib_utf8(relay.port, folder)
+    wait_until(lambda: store.files(), 60)
+    stored(store, MAILS["8-bit"])
+
+
+@needs_postfix
 def test_postfix_tries_again(serving, store, folder, postfix):
     """K10: what ferry defers stays in Postfix's queue and comes again."""
     ferry = serving(protocol="lmtp", xforward_from=["127.0.0.1"])
@@ -203,6 +226,55 @@ def test_many_from_postfix(serving, store, folder, postfix):
     assert run.returncode == 0, run.stderr
     wait_until(lambda: relay.log.count("status=sent") == 100, 120)
     assert len(store.files()) == 100
+
+
+def test_php_fpm_comes_and_goes(folder):
+    """S25: its processes killed in the middle of saving, and all of it reloaded, before clients that try again: nothing is
+    lost, and nothing is stored twice."""
+    store = Store(folder)
+    save = store.scripts / "save.php"
+    save.write_text(save.read_text().replace("$body =", "usleep(20000);\n$body =", 1))
+    pool = f"pm.max_children=4 env[MAIL_STORE]={store.mails} php_admin_value[post_max_size]=80M"
+    with php_fpm(folder / "fpm", pool) as (process, address):
+        mail = Mail(folder / "run", top=f'application php {{ connect = "{address}" connections = 4 }}', application="php",
+                    validate=str(store.scripts / "validate.php"), save=str(store.scripts / "save.php"), strict_token=True)
+        sent, over = [], threading.Event()
+
+        def client(n):
+            i = 0
+            while not over.is_set():
+                i += 1
+                body = b"Subject: %d.%d\r\n\r\nx\r\n" % (n, i)
+                while not over.is_set():
+                    try:
+                        with mail.client() as c:
+                            if c.mail(body).code == 250:
+                                sent.append(body)
+                                break
+                    except (OSError, AssertionError, AttributeError):
+                        pass
+
+        threads = [threading.Thread(target=client, args=(n,)) for n in range(4)]
+        for t in threads:
+            t.start()
+        try:
+            for i in range(24):
+                time.sleep(0.1)
+                if i % 8 == 7:
+                    process.send_signal(signal.SIGUSR2)  # a reload
+                else:
+                    for pid in children_of(process.pid)[:2]:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                n = len(sent)
+                wait_until(lambda: len(sent) > n, 60)
+        finally:
+            over.set()
+            for t in threads:
+                t.join()
+            mail.end()
+        kept = [own_part(m) for m in store.messages()]
+        assert set(sent) <= set(kept) and len(kept) == len(set(kept))
 
 
 OPENSMTPD = ROOT / "build/unpacked/opensmtpd"
