@@ -180,8 +180,9 @@ static bool check_hosts(struct ferry__guerrilla *g, const json_t *hosts)
 /* -- servers ----------------------------------------------------------------------------------- */
 
 static const char *const server_keys[] = {
-    "is_enabled", "listen_interface", "host_name", "max_size", "timeout", "max_clients",
-    "log_file",   "xclient_on",       "proxyon",   "tls",      NULL};
+    "is_enabled",   "listen_interface", "host_name",        "max_size",        "timeout",
+    "max_clients",  "log_file",         "xclient_on",       "proxyon",         "tls",
+    "start_tls_on", "tls_always_on",    "private_key_file", "public_key_file", NULL};
 
 static void put_server(struct ferry__guerrilla *g, const json_t *s, size_t index,
                        const json_t *hosts, const json_t *backend)
@@ -209,7 +210,7 @@ static void put_server(struct ferry__guerrilla *g, const json_t *s, size_t index
                                 interface);
         fputs("xclient-from = { 127.0.0.0/8, ::1 }\n", g->out);
     }
-    ferry__guerrilla_tls(g, json_object_get(s, "tls"), interface);
+    ferry__guerrilla_tls(g, s, interface);
     ferry__guerrilla_scripts(g, backend);
     fputs("}\n", g->out);
 }

@@ -35,7 +35,9 @@ void ferry__guerrilla_unknown(struct ferry__guerrilla *, const json_t *object, c
                               const char *const *known);
 
 /* The settings for servers[].tls. */
-void ferry__guerrilla_tls(struct ferry__guerrilla *, const json_t *tls, const char *interface);
+void ferry__guerrilla_tls(struct ferry__guerrilla *, const json_t *server, const char *interface);
+/* Keys of a server that belong to `tls` since go-guerrilla 1.6. */
+extern const char *const ferry__guerrilla_tls_of_old[];
 /* The settings for backend_config: of an application, to be written before services; and those of
  * each service. false: no mail would be stored, and said. */
 bool ferry__guerrilla_backend(struct ferry__guerrilla *, const json_t *backend);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* servers[].tls of go-guerrilla, whose names of ciphers are those of Go's constants. */
+/* servers[].tls of go-guerrilla, whose names of ciphers are those of Go's constants. Up to 1.5 its
+ * first keys stood in the server itself: they count where there is no `tls`, so that nobody who
+ * moves with such a file serves in clear text. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,6 +74,9 @@ static const char *const keys[] = {"start_tls_on",
                                    "curves",
                                    "prefer_server_cipher_suites",
                                    NULL};
+
+const char *const ferry__guerrilla_tls_of_old[] = {"start_tls_on", "tls_always_on",
+                                                   "private_key_file", "public_key_file", NULL};
 
 static const char *ours(const struct name *names, const char *theirs)
 {
@@ -149,18 +154,35 @@ static bool there(struct ferry__guerrilla *g, const char *file, const char *inte
     return false;
 }
 
-void ferry__guerrilla_tls(struct ferry__guerrilla *g, const json_t *tls, const char *interface)
+static const json_t *keys_of(struct ferry__guerrilla *g, const json_t *server,
+                             const char *interface)
 {
+    const json_t *tls = json_object_get(server, "tls");
+
+    if (!tls)
+        return server;
+    for (unsigned i = 0; ferry__guerrilla_tls_of_old[i]; i++)
+        if (json_object_get(server, ferry__guerrilla_tls_of_old[i]))
+            ferry__guerrilla_notice(g, "'%s' of %.60s is ignored: it has 'tls'",
+                                    ferry__guerrilla_tls_of_old[i], interface);
+    if (json_is_object(tls)) {
+        ferry__guerrilla_unknown(g, tls, "'tls'", keys);
+        return tls;
+    }
+    ferry__guerrilla_error(g, "'tls' of %.60s must be an object", interface);
+    return NULL;
+}
+
+void ferry__guerrilla_tls(struct ferry__guerrilla *g, const json_t *server, const char *interface)
+{
+    const json_t *tls = keys_of(g, server, interface);
     bool start = ferry__guerrilla_flag(g, tls, "start_tls_on");
     bool always = ferry__guerrilla_flag(g, tls, "tls_always_on");
     const char *cert = ferry__guerrilla_text(g, tls, "public_key_file");
     const char *key = ferry__guerrilla_text(g, tls, "private_key_file");
 
-    if (tls && !json_is_object(tls)) {
-        ferry__guerrilla_error(g, "'tls' of %.60s must be an object", interface);
+    if (!tls)
         return;
-    }
-    ferry__guerrilla_unknown(g, tls, "'tls'", keys);
     if (!start && !always) {
         fputs("tls = off\n", g->out);
         return;

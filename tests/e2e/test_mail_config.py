@@ -414,6 +414,23 @@ def test_guerrilla_tls(folder):
     assert "    tls = implicit\n" in out
 
 
+def test_guerrilla_tls_as_it_was(folder):
+    """Up to 1.5 the keys of TLS stood in the server: who brings such a file is not to serve in clear text."""
+    for name in ("c.pem", "k.pem", "other.pem"):
+        (folder / name).write_text("")
+    old = {"start_tls_on": False, "tls_always_on": True, "public_key_file": str(folder / "c.pem"),
+           "private_key_file": str(folder / "k.pem")}
+    r = ferry("mail", "--guerrilla", guerrilla(folder, server=old), "--print-config")
+    assert (r.returncode, r.stderr) == (0, "")
+    for line in ("tls = implicit", f"tls-cert = {folder}/c.pem", f"tls-key = {folder}/k.pem"):
+        assert f"    {line}\n" in r.stdout, line
+    assert "PublicKeyFile is empty" in refused(78, "--guerrilla", guerrilla(folder, server={**old, "public_key_file": ""}))
+    new = {"tls": {**old, "public_key_file": str(folder / "other.pem")}}
+    r = ferry("mail", "--guerrilla", guerrilla(folder, server={**old, **new}), "--print-config")
+    assert r.returncode == 0 and f"tls-cert = {folder}/other.pem" in r.stdout
+    assert "'public_key_file' of 127.0.0.1:2525 is ignored: it has 'tls'" in r.stderr
+
+
 # -- starting ----------------------------------------------------------------------------------------------------------
 
 def deliver(port, rcpt="ok@example.com", text="Subject: x\r\n\r\nhi\r\n"):
