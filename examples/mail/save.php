@@ -5,7 +5,8 @@
 // - PHP throws a POST away that is larger than post_max_size and runs the script all the same. So the message is compared
 //   with its size and hash, which ferry says outside of the form, and the token goes back, which is the form's last field.
 // - The same message may come again, when our answer was lost. Its message_key is the same then: it is stored once.
-// - SAVED is a promise. The file is written and synced under another name first, and then renamed.
+// - SAVED is a promise. The file is written and synced under another name first, then renamed, and its folder synced, also
+//   when it was there already: who wrote it may have died before that. A "part..." older than a day is of a script that did.
 header('Content-Type: text/plain');
 
 function give_up(string $why): never
@@ -30,7 +31,7 @@ if (!preg_match('/^[0-9a-f]{64}$/', $key)) {
 $store = getenv('MAIL_STORE') ?: __DIR__ . '/store';
 $path = "$store/$key.eml";
 if (($_POST['stage'] ?? '') !== 'probe' && !file_exists($path)) {
-    if (!is_dir($store) && !mkdir($store, 0700, true)) {
+    if (!is_dir($store) && !@mkdir($store, 0700, true) && !is_dir($store)) { // another call may be faster
         give_up("$store cannot be made");
     }
     $part = tempnam($store, 'part');
@@ -41,5 +42,9 @@ if (($_POST['stage'] ?? '') !== 'probe' && !file_exists($path)) {
         }
         give_up("$path cannot be written");
     }
+}
+$folder = is_dir($store) ? fopen($store, 'rb') : null;
+if ($folder === false || ($folder && !fsync($folder))) {
+    give_up("$store cannot be synced");
 }
 echo 'SAVED ', $_POST['token'] ?? '';
