@@ -111,9 +111,11 @@ static void check_tls(struct ferry__reader *r, const struct ferry_config_mail *m
     if (tls && m->service.tls >= FERRY_MAIL_TLS_REQUIRED && !m->ntls_certs)
         ferry__reader_say(r, tls->place, "'tls = %s' needs 'tls-cert', a certificate",
                           tls->texts->text);
-    if (keys && m->ntls_keys != m->ntls_certs)
-        ferry__reader_say(r, keys->place, "there are %u certificates and %u keys", m->ntls_certs,
-                          m->ntls_keys);
+    if (keys && !m->ntls_certs)
+        ferry__reader_say(r, keys->place, "'tls-key' needs 'tls-cert' too, its certificate");
+    else if (keys && m->ntls_keys != m->ntls_certs)
+        ferry__reader_say(r, keys->place, "'tls-cert' names %u and 'tls-key' %u: one key for each",
+                          m->ntls_certs, m->ntls_keys);
     check_needs(r, node, "tls-client-ca", m->service.tls_opts.clients != FERRY_TLS_CLIENTS_NONE,
                 "'tls-clients = ask' or 'tls-clients = need'");
 }

@@ -355,7 +355,8 @@ void ferry__config_check(struct ferry__reader *r)
     for (const struct ferry__config_file *f = r->files; f; f = f->next)
         top.file = f->name;
     if (c->nsites == 0 && c->nmails == 0 && r->nmessages == 0)
-        ferry__reader_say(r, top, "there is no site, so nothing would be served");
+        ferry__reader_say(r, top,
+                          "there is neither a site nor a mail service, so nothing would be served");
     for (unsigned s = 0; s < c->nsites && !r->err; s++) {
         check_names(r, s);
         check_filters(r, &c->sites[s]);

@@ -235,6 +235,9 @@ void ferry__mail_record_sent(struct ferry__mail_session *);
 void ferry__mail_record_look(struct ferry__mail_session *);
 /* The session is over. `failed`: by an error of the connection. */
 void ferry__mail_record_end(struct ferry__mail_session *, bool failed);
+/* An AUTH that was not answered with yes, for those who watch for people that guess. */
+void ferry__mail_auth_line(struct ferry__mail_session *, const struct ferry_smtp_sasl *,
+                           enum ferry_smtp_reply);
 /* A session that ended otherwise than it should; `reply` was its last word. */
 void ferry__mail_session_line(struct ferry__mail_session *, const char *result,
                               enum ferry_smtp_reply, const char *why);

@@ -42,7 +42,7 @@ void ferry_mail_message_fini(struct ferry_mail_message *); /* any number of time
 /* More of it: 0, -ENOMEM or the -errno of the file. */
 FERRY_MUST_CHECK
 int ferry_mail_message_add(struct ferry_mail_message *, struct ferry_slice);
-/* It is whole: hash, header and key (mail.md 3.4) are there from now on. 0 or -ENOMEM. */
+/* It is whole: hash, header and key (docs/mail.md) are there from now on. 0 or -ENOMEM. */
 FERRY_MUST_CHECK
 int ferry_mail_message_end(struct ferry_mail_message *);
 

@@ -187,20 +187,30 @@ static void write_line(struct ferry__mail_session *s, struct ferry__mail_tx *tx)
 
 /* -- not saved --------------------------------------------------------------------------------- */
 
+/* What became of a transaction whose text never came is no loss of a message, and not counted. */
+static const char *word_without_text(const struct ferry__mail_session *s)
+{
+    const struct ferry_smtp_envelope *env = s->facts.envelope;
+
+    return env && env->nrcpts == 0 && env->refused ? "refused" : "no-message";
+}
+
 /* Begins the end of the line, and counts. */
 static void put_no(struct ferry__mail_session *s, int code)
 {
+    const char *word;
     struct ferry__mail_tx *tx = s->tx;
     enum ferry_mail_count which = code / 100 == 5   ? FERRY_MAIL_COUNT_REJECTED
                                   : code / 100 == 4 ? FERRY_MAIL_COUNT_DEFERRED
                                                     : FERRY_MAIL_COUNT_ABORTED;
 
+    word = !tx->accepted && code == 0 ? word_without_text(s) : ferry_mail_count_name(which);
     if (tx->accepted)
         ferry__mail_count(s->thread->mail, which, 1);
     else
         ferry__mail_line_envelope(s);
     tx->accepted = false;
-    ferry__log_z(&tx->line, "result", ferry_mail_count_name(which));
+    ferry__log_z(&tx->line, "result", word);
     if (code)
         ferry__log_number(&tx->line, "reply", (unsigned)code);
 }
@@ -355,6 +365,21 @@ void ferry__mail_record_end(struct ferry__mail_session *s, bool failed)
 }
 
 /* -- sessions ---------------------------------------------------------------------------------- */
+
+void ferry__mail_auth_line(struct ferry__mail_session *s, const struct ferry_smtp_sasl *sasl,
+                           enum ferry_smtp_reply reply)
+{
+    struct ferry__log_line l;
+    char word[32];
+
+    ferry__mail_line_begin(s, &l, "auth");
+    ferry__log_z(&l, "as", sasl->user);
+    ferry__log_z(&l, "mechanism", ferry_smtp_mechanism_name(sasl->mechanism));
+    ferry__log_z(&l, "result", ferry_smtp_reply_code(reply) / 100 == 4 ? "deferred" : "refused");
+    ferry__log_number(&l, "reply", (unsigned)ferry_smtp_reply_code(reply));
+    ferry__log_z(&l, "reason", ferry__mail_reply_word(reply, word));
+    ferry__mail_log(s->thread->mail, FERRY_MAIL_LOG_LINE, ferry__log_end(&l));
+}
 
 void ferry__mail_session_line(struct ferry__mail_session *s, const char *result,
                               enum ferry_smtp_reply reply, const char *why)

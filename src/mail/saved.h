@@ -6,7 +6,7 @@
 #include "mail/message.h"
 
 /*
- * Messages that were saved and whose 250 their senders have not seen, by their key (mail.md 3.4):
+ * Messages that were saved and whose 250 their senders have not seen, by their key (docs/mail.md):
  * they come again, and are told 250 without a second save. One whose 250 was seen is dropped, so
  * that the same message sent again on purpose is saved again. Only of services with remember_saved,
  * and for saved_ms.

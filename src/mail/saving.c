@@ -69,7 +69,7 @@ static bool has_quit(struct ferry_slice in)
 enum peer { PEER_HERE, PEER_GONE, PEER_UNKNOWN };
 
 /* The kernel may know of an end that has not come to us yet. One with a QUIT before it is a client
- * that has said all it had to say, and may be waiting for what we say (mail.md 3.4). */
+ * that has said all it had to say, and may be waiting for what we say. */
 static enum peer look_at_peer(const struct ferry__mail_session *s)
 {
     struct pollfd p = {.fd = s->pump.stream.fd, .events = POLLRDHUP};

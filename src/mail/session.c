@@ -65,6 +65,8 @@ int ferry__mail_answer_verdict(struct ferry__mail_session *s, enum ferry_mail_qu
 
 static void answer_auth(struct ferry__mail_session *s, enum ferry_smtp_reply reply)
 {
+    if (reply != FERRY_SMTP_AUTH_OK)
+        ferry__mail_auth_line(s, s->held.sasl, reply);
     s->waits = FERRY__MAIL_WAITS_NOT;
     ferry__mail_answer(s, reply, FERRY_SLICE(""));
 }

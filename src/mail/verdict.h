@@ -5,9 +5,9 @@
 #include "mail/message.h"
 
 /*
- * What came of asking a script, in one table for all three questions (mail.md 3.1, 3.2): only an
- * explicit answer, complete to END_REQUEST, is a yes or a no; everything else is a fault, and a
- * fault is "try again later".
+ * What came of asking a script, in one table for all three questions: only an explicit answer,
+ * complete to END_REQUEST, is a yes or a no; everything else is a fault, and a fault is "try again
+ * later".
  */
 
 enum ferry_mail_question { FERRY_MAIL_VALIDATE, FERRY_MAIL_SAVE, FERRY_MAIL_AUTH };
@@ -60,7 +60,7 @@ void ferry_mail_verdict_read(enum ferry_mail_question, int status, struct ferry_
 /* And of one that was not: by how the exchange ended. */
 void ferry_mail_verdict_fail(const struct ferry_outcome *, struct ferry_mail_verdict *);
 /* One answer out of those for several recipients, where only one can be said (SMTP): the first
- * fault or DEFER, else the first that is saved, else the first refusal (mail.md 3.3). */
+ * fault or DEFER, else the first that is saved, else the first refusal. */
 const struct ferry_mail_verdict *ferry_mail_verdict_one(const struct ferry_mail_verdict *,
                                                         unsigned n);
 

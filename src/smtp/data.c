@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Messages. The end is CR LF . CR LF, or . CR LF at the beginning, and nothing else, whatever is
- * wrong with the message (mail.md 2.1: what one server takes for an end and another does not is
- * how messages are smuggled). A message that is refused is read up to that end all the same, and
- * only then told so.
+ * wrong with the message (what one server takes for an end and another does not is how messages
+ * are smuggled). A message that is refused is read up to that end all the same, and only then told
+ * so.
  *
  * What is handed out are the runs of the input between the dots that are not part of the message;
  * they are not copied. Behind the scanner for line ends there is one for the header, which sees the

@@ -2,7 +2,7 @@
 /*
  * What the machine says: the replies of one session, in the order of what they answer. Refusals are
  * counted here: after some each is held back a while, during which nothing is read, and after more
- * the session ends (mail.md 1.2, "bad commands").
+ * the session ends.
  */
 #include "base/text.h"
 #include "smtp/smtp_internal.h"

@@ -165,7 +165,7 @@ def test_a_wrong_file_is_not_dumped(file):
     file.write_text("threads = 4\n")
     p = config("dump", file)
     assert (p.returncode, p.stdout) == (78, "")
-    assert p.stderr == f"ferry: {file}: there is no site, so nothing would be served\n"
+    assert p.stderr == f"ferry: {file}: there is neither a site nor a mail service, so nothing would be served\n"
 
 
 # -- fmt ---------------------------------------------------------------------------------------------------------------

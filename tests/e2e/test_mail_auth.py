@@ -75,6 +75,9 @@ def test_a_wrong_password_takes_its_time():
             talk(c, BEGUN + f"AUTH PLAIN {plain('jo', 'wrong')} => 535 5.7.8")
             assert time.monotonic() - began > 0.9
             talk(c, f"AUTH PLAIN {plain('jo', 'wrong')} => 535\nAUTH PLAIN {GOOD} => 421, close")
+        told = [line for line in mail.err.splitlines() if "event=auth " in line]
+        assert len(told) == 2 and all("as=jo mechanism=PLAIN result=refused reply=535 reason=auth-wrong" in line for line in told)
+        assert "client=127.0.0.1" in told[0] and "wrong " not in told[0]
 
 
 @pytest.mark.parametrize("said", [b"Status: 500\r\n\r\n", page("")])
@@ -85,6 +88,7 @@ def test_a_script_that_is_down_says_nothing(server, said):
     try:
         with mail.client() as c:
             talk(c, BEGUN + f"AUTH PLAIN {GOOD} => 454 4.7.0")
+        assert "result=deferred reply=454 reason=auth-broken" in mail.err
     finally:
         scripts.auth = auth
 

@@ -73,8 +73,9 @@ static void slips_of_the_hand(void **state)
          "2: a ',' or '}' is expected in this list, not 'route'\n"},
         {"site { listen = :80 route \"*\" {} x { x { x { x { x { x { x { x {} } } } } } } } }",
          "1: blocks lie 8 deep at most\n1: there is no 'x' in a site\n"},
-        {"", "0: there is no site, so nothing would be served\n"},
-        {"# nothing\n", "0: there is no site, so nothing would be served\n"},
+        {"", "0: there is neither a site nor a mail service, so nothing would be served\n"},
+        {"# nothing\n",
+         "0: there is neither a site nor a mail service, so nothing would be served\n"},
     };
 
     (void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reference/mail.md 4.3: R10-R12, M34. */
+/* Checks of docs/mail.md: R10-R12, M34. */
 #include "mail/domains.h"
 
 #include <errno.h>

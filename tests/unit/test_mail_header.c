@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The checks of mail.md 4.3 H: what is made of the header of a message. */
+/* The checks H of docs/mail.md: what is made of the header of a message. */
 #include "support.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Maildir rules of reference/mail.md 1.7, with real files. */
+/* The rules of Maildir, with real files. */
 #include "mailings.h"
 
 #include <regex.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The checks of mail.md 4.3 W: the fields in front of a message. */
+/* The checks W of docs/mail.md: the fields in front of a message. */
 #include "mail_envelope.h"
 
 #include <errno.h>

@@ -23,7 +23,7 @@ static struct ferry_mail_verdict read_one(enum ferry_mail_question question, int
 
 static void the_first_word_decides(void **state)
 {
-    /* R02-R05, S05, S06, S09, and the table of mail.md 3.1. */
+    /* R02-R05, S05, S06, S09, and the table of docs/mail.md. */
     static const struct {
         const char *body;
         enum ferry_mail_outcome validate, save, auth;
@@ -448,7 +448,7 @@ static void scripts_words_are_made_whole(void **state)
 
 static void one_answer_for_many(void **state)
 {
-    /* mail.md 3.3, in SMTP: doubt wins, then a yes. */
+    /* In SMTP: doubt wins, then a yes. */
     static const struct {
         unsigned n;
         enum ferry_mail_outcome of[3];

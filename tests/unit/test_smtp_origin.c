@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reference/mail.md 4.3: Y01-Y05, X02-X04. */
+/* Checks of docs/mail.md: Y01-Y05, X02-X04. */
 #include "smtp/origin.h"
 
 #include <arpa/inet.h>

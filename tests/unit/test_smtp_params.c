@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The parameter tables of reference/mail.md 4.3: M21-M32, R18, R19. */
+/* Parameters; checks of docs/mail.md: M21-M32, R18, R19. */
 #include "smtp/params.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The address tables of reference/mail.md 4.3: M01-M16, M25, M30, M33, R07-R09, R13. */
+/* Addresses; checks of docs/mail.md: M01-M16, M25, M30, M33, R07-R09, R13. */
 #include "smtp/path.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reference/mail.md 4.3: A02, A05-A07, A11, A15. */
+/* Checks of docs/mail.md: A02, A05-A07, A11, A15. */
 #include "smtp/sasl.h"
 
 #include "support.h"

@@ -108,7 +108,7 @@ static inline void assert_rest(const struct dialogue *d, struct peer *c)
         fail_msg("%s: the session is %s", d->name, over ? "not over" : "over");
 }
 
-/* What always holds for replies (mail.md 4.3): lines of at most 512 bytes, and enhanced codes of
+/* What always holds for replies: lines of at most 512 bytes, and enhanced codes of
  * the class of the code. */
 static inline void assert_sound(const struct dialogue *d, const char *out)
 {

@@ -36,7 +36,7 @@ static void messages(void **state)
     talk_each(&plain, dialogues);
 }
 
-/* -- ends, and what is none: mail.md 2.1 -- */
+/* -- ends, and what is none -- */
 
 /* What a message may hold that another server could take for its end, with bytes given exactly.
  * Behind each stands a message that must never be. */

@@ -9,7 +9,7 @@ static const struct talk plain = {.opts = &no_sync, .pipelines = true};
 #define TO "C:RCPT TO:<x@y.z>\nS:250 2.1.5 Ok\n"
 #define GO "C:DATA\nS:354 End data with <CR><LF>.<CR><LF>\n"
 
-/* -- M of mail.md 4.3: one MAIL each, and the reply */
+/* -- M of docs/mail.md: one MAIL each, and the reply */
 
 #define OK "250 2.1.0 Ok"
 #define BAD "501 5.1.7 Bad sender address syntax"
