@@ -184,15 +184,26 @@ static void on_errors(struct ferry_exchange *x, struct ferry_slice bytes)
         a->ask->fns->errors(a->ask, bytes);
 }
 
+/* The text says more than the result where it has one, but for an answer that is none; and of
+ * what took too long the error says nothing that is true ("Connection timed out"). */
+static void explain_failure(struct ferry__mail_asking *a, const struct ferry_outcome *o)
+{
+    bool is_bad = o->result == FERRY_RESULT_BAD;
+    bool is_late = o->result == FERRY_RESULT_TIMEOUT || o->result == FERRY_RESULT_QUEUE_TIMEOUT;
+    const char *err = o->err && !is_late ? ferry_strerror(o->err) : "";
+
+    snprintf(a->why, sizeof a->why, "%s%s%s%s%s",
+             is_bad || !*o->text ? ferry_result_text(o->result) : "",
+             is_bad && *o->text ? ": " : "", o->text, *err ? ": " : "", err);
+}
+
 static void explain(struct ferry__mail_asking *a, const struct ferry_outcome *o)
 {
     struct ferry_slice shown = ferry_slice_first(ferry__grow_slice(&a->body), SHOWN_MAX);
     char *at = a->why, *end = a->why + sizeof a->why;
 
     if (o->result != FERRY_RESULT_DONE) {
-        snprintf(a->why, sizeof a->why, "%s%s%s%s%s", ferry_result_text(o->result),
-                 *o->text ? ": " : "", o->text, o->err ? ": " : "",
-                 o->err ? ferry_strerror(o->err) : "");
+        explain_failure(a, o);
         return;
     }
     if (o->app_status)

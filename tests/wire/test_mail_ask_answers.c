@@ -203,10 +203,12 @@ static void who_cannot_be_asked_is_a_fault(void **state)
     begin_validate(&s, &waiting);
     wait_for(&s, &waiting);
     assert_outcome(&waiting, waiting.verdicts[0].outcome, FERRY_MAIL_BUSY, "in the queue");
+    assert_string_equal(waiting.why, "no connection to the application became free in time");
     assert_false(q.over);
     assert_int_equal(ferry_mail_asking(), 1);
     wait_for(&s, &q);
     assert_outcome(&q, q.verdicts[0].outcome, FERRY_MAIL_TIMEOUT, "no answer");
+    assert_string_equal(q.why, "the application did not answer");
     /* No script; and nobody there. */
     s.t.service.save.path = NULL;
     assert_int_equal(save(&s, &q), FERRY_MAIL_CONFIGURATION);
