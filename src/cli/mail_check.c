@@ -211,14 +211,16 @@ static bool judge_no(const struct ferry_mail_probe *p, const struct ferry_mail_v
                      const struct ferry_answer *a)
 {
     struct ferry_slice said = a->body;
-    char text[160];
+    char text[160], wrote[160];
 
     if (was_too_large(a))
         return too_large(p);
-    if (p->question == FERRY_MAIL_SAVE)
-        return bad(p, "it will not have the message: %s", shown(said, text));
-    if (v->outcome == FERRY_MAIL_DEFER)
-        return bad(p, "it knows no answer now: %s", shown(said, text));
+    if (p->question == FERRY_MAIL_SAVE || v->outcome == FERRY_MAIL_DEFER)
+        return bad(p, "%s: %s%s%s",
+                   p->question == FERRY_MAIL_SAVE ? "it will not have the message"
+                                                  : "it says that it cannot tell now",
+                   shown(said, text), a->errors.len ? "; it wrote: " : "",
+                   a->errors.len ? shown(a->errors, wrote) : "");
     if (p->named_rcpt && p->question == FERRY_MAIL_VALIDATE)
         return bad(p, "it says no to %s: %s", p->rcpt, shown(said, text));
     return good(p, p->question == FERRY_MAIL_VALIDATE

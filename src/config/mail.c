@@ -98,7 +98,7 @@ static void check_listen(struct ferry__reader *r, const struct ferry_config_mail
         if (ferry_config_mail_is_open(m, &addr))
             ferry__reader_say(r, t->place,
                               "on %.60s anybody could send mail to anywhere: say whose mail is "
-                              "taken (domains = ...), or that all of it is (accept-all = on)",
+                              "taken ('domains', or --hosts), or that all of it is ('accept-all')",
                               t->text);
     }
 }

@@ -842,7 +842,8 @@ def test_check_finds_what_is_wrong_with_php(folder):
     for name in ("validate.php", "save.php", "auth.php"):
         shutil.copy(EXAMPLES / name, folder / name)
     for name, text in {"seed.php": '<?php echo "SAVED";', "dies.php": "<?php nothing();", "empty.php": "<?php ",
-                       "no.txt": "x", "words.php": '<?php echo "Hello";', "raw.php": """<?php
+                       "no.txt": "x", "words.php": '<?php echo "Hello";',
+                       "later.php": '<?php error_log("the disk is away"); echo "DEFER later";', "raw.php": """<?php
                        echo "SAVED ", hash("sha256", file_get_contents("php://input"));"""}.items():
         (folder / name).write_text(text)
     (folder / "recipients.txt").write_text("*@example.com\n")
@@ -872,6 +873,8 @@ def test_check_finds_what_is_wrong_with_php(folder):
                 ("save = seed.php size-max = 1M strict-token = on", "it must answer SAVED and the token"),
                 ("save = dies.php size-max = 1M", "it fails with status 500: PHP message: PHP Fatal error"),
                 ("save = empty.php size-max = 1M", "it answers nothing: is there an error in it?"),
+                ("save = later.php size-max = 1M", "it will not have the message: DEFER later; it wrote: PHP message: the disk is away"),
+                ("save = words.php validate = later.php size-max = 1M", "it says that it cannot tell now: DEFER later; it wrote: "),
                 ("save = words.php size-max = 1M", 'it answers "Hello", and not SAVED'),
                 ("validate = seed.php save = raw.php format = rfc822", 'it answers "SAVED", and not PASS')):
             code, out = one(text)

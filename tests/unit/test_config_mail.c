@@ -172,11 +172,11 @@ static void what_is_wrong_is_said(void **state)
         {PHP "mail m { listen = /x save = /s.php application = pph }",
          "2: there is no application 'pph'; did you mean 'php'?\n"},
         {MAIL("listen = :25"),
-         "2: on :25 anybody could send mail to anywhere: say whose mail is taken (domains = ...), "
-         "or that all of it is (accept-all = on)\n"},
+         "2: on :25 anybody could send mail to anywhere: say whose mail is taken ('domains', or "
+         "--hosts), or that all of it is ('accept-all')\n"},
         {MAIL("domains = { example.com, * } listen = { 127.0.0.1:25,\n\"[2001:db8::1]:25\" }"),
          "3: on [2001:db8::1]:25 anybody could send mail to anywhere: say whose mail is taken "
-         "(domains = ...), or that all of it is (accept-all = on)\n"},
+         "('domains', or --hosts), or that all of it is ('accept-all')\n"},
         {MAIL("listen = { 127.0.0.1:24,\n10.0.0.1:25 } protocol = lmtp"),
          "3: LMTP does not belong on port 25 (RFC 2033, 5)\n"},
         {MAIL("listen = /x protocol = submission"),
