@@ -29,12 +29,12 @@ static const char help_text[] =
     "  fmt      print it laid out: indented, blanks in their places, comments kept\n"
     "  keys     list all settings and filters, and what they are for\n"
     "\n"
-    "  -a, --all      dump the defaults too\n"
+    "  -a, --all        dump the defaults too\n"
     "  -g, --guerrilla  FILE is a configuration of go-guerrilla, in JSON\n"
-    "  -w, --write    write the files themselves\n"
-    "  -q, --quiet    say nothing of files that are good\n"
-    "      --json     the list as JSON\n"
-    "  -h, --help     this text\n"
+    "  -w, --write      write the files themselves\n"
+    "  -q, --quiet      say nothing of files that are good\n"
+    "      --json       the list as JSON\n"
+    "  -h, --help       this text\n"
     "\n"
     "Exits with 0, with 78 when a file is wrong, or with 1 when it cannot be read or written.\n";
 

@@ -189,6 +189,7 @@ static void put_server(struct ferry__guerrilla *g, const json_t *s, size_t index
 {
     const char *interface = ferry__guerrilla_text(g, s, "listen_interface");
     const char *host = ferry__guerrilla_text(g, s, "host_name");
+    const char *log = ferry__guerrilla_text(g, s, "log_file"); /* the samples say stderr */
     long long timeout = number(g, s, "timeout", 30);
 
     fprintf(g->out, "mail server-%zu {\n", index);
@@ -199,7 +200,7 @@ static void put_server(struct ferry__guerrilla *g, const json_t *s, size_t index
     fprintf(g->out, "size-max = %lld\n", number(g, s, "max_size", 10485760));
     fprintf(g->out, "idle-timeout = %llds\ndata-idle-timeout = %llds\n", timeout, timeout);
     fprintf(g->out, "clients-max = %lld\n", number(g, s, "max_clients", 100));
-    if (ferry__guerrilla_text(g, s, "log_file"))
+    if (log && strcmp(log, "stderr") != 0)
         ferry__guerrilla_notice(g, "'log_file' of %.60s is ignored: there is one log", interface);
     if (ferry__guerrilla_flag(g, s, "proxyon"))
         fputs("proxy-from = { 0.0.0.0/0, ::/0, unix }\n", g->out);

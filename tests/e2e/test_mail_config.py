@@ -276,7 +276,7 @@ def guerrilla(folder, top=None, server=None, servers=None, **backend):
 def test_guerrilla_becomes_ferrys_own(folder):
     path = guerrilla(folder, {"allowed_hosts": ["example.com", "*.example.org", "[192.0.2.1]"], "pid_file": "/run/g.pid",
                               "log_file": "/var/log/g.log"},
-                     {"host_name": "mx.example.com", "max_size": 1000000, "timeout": 180, "max_clients": 200,
+                     {"host_name": "mx.example.com", "max_size": 1000000, "timeout": 180, "max_clients": 200, "log_file": "stderr",
                       "tls": {"start_tls_on": False}},
                      save_workers_size=3, gw_save_timeout="1m30s", gw_val_rcpt_timeout="2.5s", log_received_mails=True)
     r = ferry("mail", "--guerrilla", path, "--print-config")
