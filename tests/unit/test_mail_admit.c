@@ -3,6 +3,7 @@
  * by a password. The numbers are those of the conformance list. */
 #include "mail_world.h"
 
+#include <errno.h>
 #include <openssl/ssl.h>
 
 #include "certs.h"
@@ -300,13 +301,24 @@ struct secure {
     int fd;
 };
 
+/* The kernel interrupts a thread that waits when one of its loops has something to tell. */
+static bool interrupted(const struct secure *s, int result)
+{
+    return result <= 0 && errno == EINTR && SSL_get_error(s->ssl, result) == SSL_ERROR_WANT_READ;
+}
+
 static void secure_begin(struct secure *s, int fd)
 {
+    int stands;
+
     s->fd = fd;
     s->ctx = SSL_CTX_new(TLS_client_method());
     s->ssl = SSL_new(s->ctx);
     SSL_set_fd(s->ssl, fd);
-    assert_int_equal(SSL_connect(s->ssl), 1);
+    do
+        stands = SSL_connect(s->ssl);
+    while (interrupted(s, stands));
+    assert_int_equal(stands, 1);
 }
 
 static void secure_expect(struct secure *s, const char *expected)
@@ -317,6 +329,8 @@ static void secure_expect(struct secure *s, const char *expected)
     while (n < sizeof reply - 1 && (n < 2 || reply[n - 1] != '\n')) {
         int got = SSL_read(s->ssl, reply + n, (int)(sizeof reply - 1 - n));
 
+        if (interrupted(s, got))
+            continue;
         if (got <= 0)
             break;
         n += (size_t)got;
